@@ -1,0 +1,58 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""MedInstruct-52k, the paper's medicine dataset."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from datasets import load_dataset
+from torch.utils.data import Dataset
+from torchtune.data import Message
+from torchtune.modules.transforms.tokenizers import ModelTokenizer
+
+from mos_tune.datasets.rows import RowsDataset, maybe_pack, prompt_and_response
+
+NO_INPUT = "<noinput>"
+
+
+def medinstruct_dataset(
+    tokenizer: ModelTokenizer,
+    *,
+    source: str = "lavita/AlpaCare-MedInstruct-52k",
+    split: str = "train",
+    packed: bool = False,
+    **load_dataset_kwargs: Any,
+) -> Dataset:
+    """Load medical instructions with an optional input and their responses.
+
+    The input follows the instruction after a blank line. Rows without one carry the marker
+    ``<noinput>`` in its place, which torchtune's ``alpaca_dataset`` would train on as if it were a
+    text.
+
+    Args:
+        tokenizer (ModelTokenizer): the model's tokenizer.
+        source (str): as in ``datasets.load_dataset``; rows have ``instruction``, ``input`` and
+            ``output``.
+        split (str): the split to load. Default "train", the only one published.
+        packed (bool): whether to pack examples to the tokenizer's ``max_seq_len``. Default False.
+        **load_dataset_kwargs (Any): more arguments of ``datasets.load_dataset``.
+
+    Returns:
+        Dataset: the examples, prompts masked.
+
+    Source: https://huggingface.co/datasets/lavita/AlpaCare-MedInstruct-52k.
+    """
+    rows = load_dataset(source, split=split, **load_dataset_kwargs)
+    return maybe_pack(RowsDataset(rows, _to_messages, tokenizer), tokenizer, packed)
+
+
+def _to_messages(row: Mapping[str, Any]) -> list[Message]:
+    context = (row["input"] or "").strip()
+    prompt = row["instruction"]
+    if context and context.lower() != NO_INPUT:
+        prompt = f"{prompt}\n\n{context}"
+    return prompt_and_response(prompt, row["output"])

@@ -1,0 +1,69 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""A random part of any dataset."""
+
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+from torch.utils.data import Dataset, Subset
+from torchtune import config
+from torchtune.modules.transforms.tokenizers import ModelTokenizer
+
+from mos_tune.errors import UserError
+from mos_tune.mixture.randomness import counter_based_rng
+
+
+def sampled_dataset(
+    tokenizer: ModelTokenizer,
+    *,
+    builder: str,
+    fraction: float,
+    seed: int = 0,
+    **builder_args: Any,
+) -> Dataset:
+    """Build a dataset and keep a random part of its examples.
+
+    Unlike ``split: "train[:10%]"`` the part is representative of a file that is sorted by source,
+    as MathInstruct is.
+
+    Args:
+        tokenizer (ModelTokenizer): the model's tokenizer.
+        builder (str): dotted path of any torchtune dataset builder.
+        fraction (float): share of the examples to keep, above 0 and at most 1; at least one
+            example is kept.
+        seed (int): which part: the same seed gives the same part. Default 0, and not the run's
+            seed, so that runs with several seeds train on the same examples.
+        **builder_args (Any): the builder's own arguments.
+
+    Returns:
+        Dataset: the kept examples in their original order.
+
+    Raises:
+        UserError: if ``fraction`` is out of range.
+
+    Example:
+        >>> sampled_dataset(
+        ...     tokenizer,
+        ...     builder="torchtune.datasets.instruct_dataset",
+        ...     fraction=0.1,
+        ...     source="TIGER-Lab/MathInstruct",
+        ...     column_map={"input": "instruction", "output": "output"},
+        ... )
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(
+            f"fraction of sampled_dataset with builder {builder} must be above 0 and at most 1, "
+            f"got {fraction}"
+        )
+    dataset = config.instantiate(
+        OmegaConf.create({"_component_": builder, **builder_args}), tokenizer
+    )
+    size = len(dataset)
+    count = min(size, max(1, round(fraction * size)))
+    kept = counter_based_rng(seed, "sampled_dataset").choice(size, count, replace=False)
+    return Subset(dataset, np.sort(kept).tolist())

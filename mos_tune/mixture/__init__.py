@@ -1,0 +1,22 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Which example comes next: prior, draws, held-out split, loader. Knows torch, not torchtune."""
+
+from mos_tune.mixture.loader import MixtureLoader
+from mos_tune.mixture.prior import tempered_prior
+from mos_tune.mixture.randomness import counter_based_rng
+from mos_tune.mixture.sampler import MixtureSampler
+from mos_tune.mixture.subsets import hold_out, probe_indices
+
+__all__ = [
+    "MixtureLoader",
+    "MixtureSampler",
+    "counter_based_rng",
+    "hold_out",
+    "probe_indices",
+    "tempered_prior",
+]

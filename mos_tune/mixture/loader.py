@@ -1,0 +1,113 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The loader that the stock train loop iterates over."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mos_tune.errors import UserError
+from mos_tune.mixture.sampler import MixtureSampler
+
+
+class StepListener(Protocol):
+    """What the loader asks and tells, on every rank alike."""
+
+    def probabilities(self) -> Tensor:
+        """Give the current mixture, shape ``[N]``; asked for at every step."""
+
+    def on_draw(self, step: int, examples: list[tuple[int, int]]) -> None:
+        """Learn a step's global batch: dataset number and index of every example, in order."""
+
+    def on_batch(self, datasets: list[int], batch: dict[str, Tensor]) -> None:
+        """Learn the dataset numbers of a micro-batch's rows, just before it is yielded."""
+
+    def on_step_end(self, step: int) -> None:
+        """Do what belongs between two steps; may run collectives and change the probabilities."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint must hold."""
+
+
+class MixtureLoader:
+    """Yield this rank's micro-batches, and call the listener between two steps.
+
+    A train loop that asks for the first micro-batch of step t has completed step t - 1: the optimizer
+    has stepped and the gradients are gone. That is when ``on_step_end(t - 1)`` is called. The last
+    step of an epoch ends when the loop asks for one micro-batch more, so a loop must exhaust the
+    loader and not ``break``.
+
+    Args:
+        datasets (Sequence[Dataset]): training examples, in the order of ``sampler.names``.
+        sampler (MixtureSampler): draws the global batch.
+        listener (StepListener): see there.
+        collate (Callable[[list[Any]], dict[str, Tensor]]): makes a micro-batch of examples.
+        batch_size (int): examples per rank and micro-batch.
+        accumulation_steps (int): micro-batches per optimizer step.
+        steps_per_epoch (int): optimizer steps until the iterator ends.
+        step (int): optimizer steps already made. Default 0.
+        rank (int): this process among the data-parallel ones. Default 0.
+        world_size (int): number of data-parallel processes. Default 1.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        sampler: MixtureSampler,
+        listener: StepListener,
+        *,
+        collate: Callable[[list[Any]], dict[str, Tensor]],
+        batch_size: int,
+        accumulation_steps: int,
+        steps_per_epoch: int,
+        step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.sampler = sampler
+        self.step = step
+        self._datasets = datasets
+        self._listener = listener
+        self._collate = collate
+        self._batch_size = batch_size
+        self._accumulation_steps = accumulation_steps
+        self._steps_per_epoch = steps_per_epoch
+        self._rank = rank
+        self._world_size = world_size
+
+    def __len__(self) -> int:
+        """Micro-batches of this rank per epoch."""
+        return self._steps_per_epoch * self._accumulation_steps
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield one epoch's micro-batches of this rank."""
+        for _ in range(self._steps_per_epoch):
+            step = self.step + 1
+            examples = self.sampler.draw_step(step, self._listener.probabilities())
+            self._listener.on_draw(step, examples)
+            # Rank r takes every world_size-th example, as torchtune's own distributed sampler does.
+            mine = examples[self._rank :: self._world_size]
+            for start in range(0, len(mine), self._batch_size):
+                chosen = mine[start : start + self._batch_size]
+                batch = self._collate([self._read(dataset, index) for dataset, index in chosen])
+                self._listener.on_batch([dataset for dataset, _ in chosen], batch)
+                yield batch
+            self.step = step
+            self._listener.on_step_end(step)
+
+    def _read(self, dataset: int, index: int) -> Any:
+        try:
+            return self._datasets[dataset][index]
+        except Exception as error:
+            name = self.sampler.names[dataset]
+            raise UserError(f"dataset.{name}: training example {index}: {error}") from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the listener's state: the stock recipes save what their loader gives."""
+        return self._listener.state_dict()

@@ -1,0 +1,24 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The signal: model and probe minibatches in, one number per dataset out."""
+
+from mos_tune.rewards.base import Reward
+from mos_tune.rewards.difficulty import DifficultyReward
+from mos_tune.rewards.forward import hidden_states, measuring, response_log_likelihood
+from mos_tune.rewards.probes import ProbeBatch, Probes
+from mos_tune.rewards.transferability import TransferabilityReward
+
+__all__ = [
+    "DifficultyReward",
+    "ProbeBatch",
+    "Probes",
+    "Reward",
+    "TransferabilityReward",
+    "hidden_states",
+    "measuring",
+    "response_log_likelihood",
+]

@@ -1,0 +1,113 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""What every reward has: probe size, clamp at 0, learning trajectory (Eq. 11), specialist."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mos_tune.errors import UserError
+from mos_tune.rewards.probes import Probes
+
+
+class Reward(ABC):
+    """One number per dataset from the model and fresh training examples of every dataset.
+
+    A subclass gives :meth:`measure`. Measured rewards are clamped at 0, since a negative one would
+    drive its dataset's probability to 0 without bound, and then smoothed over the updates:
+    ``R <- beta * R_new + (1 - beta) * R_previous`` (Eq. 11), where the first update has no previous.
+
+    Args:
+        names (Sequence[str]): the datasets' names.
+        batch_size (int): L, probe examples per dataset and update, over all ranks. Default 64, as in
+            the paper. A smaller dataset gives all its examples.
+        smoothing (float): beta, the weight of the NEW reward. Default 0.9, as in the paper; 1.0
+            switches smoothing off.
+        specialist (str | None): name of the dataset to specialise on (MoSpec). Default None.
+
+    Raises:
+        UserError: if an option is out of its range or the specialist is not a dataset.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        batch_size: int = 64,
+        smoothing: float = 0.9,
+        specialist: str | None = None,
+    ) -> None:
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(
+                f"reward.batch_size must be a whole number of at least 1, got {batch_size}"
+            )
+        if not isinstance(smoothing, (int, float)) or not 0 < smoothing <= 1:
+            raise UserError(f"reward.smoothing must lie above 0 and at most at 1, got {smoothing}")
+        if specialist is not None and specialist not in names:
+            raise UserError(
+                f"reward.specialist is {specialist!r}, which is no dataset; the datasets are "
+                f"{', '.join(names)}"
+            )
+        self.names = list(names)
+        self.batch_size = batch_size
+        self.specialist = None if specialist is None else self.names.index(specialist)
+        self._smoothing = float(smoothing)
+        self._smoothed: Tensor | None = None
+
+    @abstractmethod
+    def measure(self, model: nn.Module, probes: Probes) -> Tensor:
+        """Measure the rewards of one update.
+
+        Args:
+            model (nn.Module): the model as it is now, in eval mode, without gradient.
+            probes (Probes): this update's examples; ``probes.mean(fn)`` averages over them.
+
+        Returns:
+            Tensor: rewards on the CPU, equal on every rank, shape ``[N]``.
+        """
+
+    def prepare(self, model: nn.Module, probes: Probes) -> None:  # noqa: B027 (optional to override)
+        """Do what needs the untouched model, before step 1.
+
+        Args:
+            model (nn.Module): theta_0, in eval mode, without gradient.
+            probes (Probes): the examples of all updates to come.
+        """
+
+    def update(self, model: nn.Module, probes: Probes) -> tuple[Tensor, Tensor]:
+        """Measure, clamp and smooth.
+
+        Returns:
+            tuple[Tensor, Tensor]: float64 rewards as measured and as the scorer gets them, ``[N]``.
+
+        Raises:
+            UserError: if a reward is not finite.
+        """
+        measured = self.measure(model, probes).double()
+        for name, value in zip(self.names, measured.tolist(), strict=True):
+            if not torch.isfinite(torch.tensor(value)):
+                raise UserError(
+                    f"the reward of dataset.{name} is {value}; training stops so that the mixture "
+                    "is not spoilt. Has its loss diverged, or do its examples lack response tokens?"
+                )
+        new = measured.clamp_min(0)
+        if self._smoothed is None:
+            self._smoothed = new
+        else:
+            self._smoothed = self._smoothing * new + (1 - self._smoothing) * self._smoothed
+        return measured, self._smoothed
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the smoothed rewards."""
+        return {"smoothed": self._smoothed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self._smoothed = state["smoothed"]

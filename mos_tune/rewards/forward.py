@@ -1,0 +1,95 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Forward passes that end before, or inside, the output projection."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NUM_CHUNKS = 8
+"""Pieces of the output projection: as many as torchtune's chunked cross-entropy takes by default."""
+
+
+@contextmanager
+def measuring(model: nn.Module) -> Iterator[None]:
+    """Run forward passes without gradient and dropout, and leave the model as it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _forward(model: nn.Module, tokens: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+    # Shadowing the bound method keeps this inside model.forward, where FSDP2 has gathered the
+    # parameters of norm and output; calling the parts one by one would skip its hooks.
+    model.unembed = lambda hidden: head(model.norm(hidden))  # type: ignore[assignment, operator]
+    try:
+        return model(tokens)
+    finally:
+        del model.unembed
+
+
+def hidden_states(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Compute the topmost hidden states, after the final norm, without the output projection.
+
+    Args:
+        model (nn.Module): a torchtune ``TransformerDecoder``, sharded by FSDP2 or not.
+        tokens (Tensor): token ids, padded on the right, shape ``[b, s]``.
+
+    Returns:
+        Tensor: hidden states with shape ``[b, s, d]``.
+    """
+    return _forward(model, tokens, lambda hidden: hidden)
+
+
+def response_log_likelihood(
+    model: nn.Module, tokens: Tensor, labels: Tensor, ignore_index: int = -100
+) -> tuple[Tensor, Tensor]:
+    """Compute the log-likelihood of every example's response tokens.
+
+    The output projection sees response positions only, and one of :data:`NUM_CHUNKS` pieces of them
+    at a time: no more logits than that ever exist.
+
+    Args:
+        model (nn.Module): a torchtune ``TransformerDecoder``, sharded by FSDP2 or not.
+        tokens (Tensor): token ids, padded on the right, shape ``[b, s]``.
+        labels (Tensor): the same tokens with ``ignore_index`` on prompt and padding, not shifted,
+            shape ``[b, s]``.
+        ignore_index (int): label of tokens that are no response. Default -100, torchtune's.
+
+    Returns:
+        tuple[Tensor, Tensor]: float64 sum of log-likelihoods in nats and number of response tokens
+        of every example, each with shape ``[b]``.
+    """
+    targets = F.pad(labels[:, 1:], (0, 1), value=ignore_index)
+    wanted = targets != ignore_index
+
+    def head(hidden: Tensor) -> Tensor:
+        # A fixed number of calls: a separately sharded output layer gathers its weight at every one,
+        # and the ranks must agree on how often.
+        pieces = zip(
+            hidden[wanted].tensor_split(NUM_CHUNKS),
+            targets[wanted].tensor_split(NUM_CHUNKS),
+            strict=True,
+        )
+        return torch.cat(
+            [
+                -F.cross_entropy(model.output(piece).float(), target, reduction="none")  # type: ignore[operator]
+                for piece, target in pieces
+            ]
+        )
+
+    log_likelihoods = _forward(model, tokens, head).double()
+    rows = wanted.nonzero()[:, 0]
+    sums = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+    return sums.index_add_(0, rows, log_likelihoods), wanted.sum(dim=1)

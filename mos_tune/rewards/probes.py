@@ -1,0 +1,144 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Examples of every dataset, measured in micro-batches that are split over the ranks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class ProbeBatch:
+    """A micro-batch of examples, perhaps of several datasets.
+
+    Attributes:
+        tokens (Tensor): token ids, padded on the right, shape ``[b, s]``.
+        labels (Tensor): tokens of the response, the ignore index elsewhere, shape ``[b, s]``.
+        lengths (Tensor): tokens of each example, padding not counted, shape ``[b]``.
+        datasets (Tensor): number of the dataset each example is from, shape ``[b]``.
+        positions (list[tuple[int, int]]): dataset number and index into its examples.
+    """
+
+    tokens: Tensor
+    labels: Tensor
+    lengths: Tensor
+    datasets: Tensor
+    positions: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The examples to measure, the same on every rank.
+
+    Whole micro-batches are dealt out to ranks, so what is computed does not depend on the number of
+    ranks; sums are taken in float64. Every rank makes the same number of forward passes, as FSDP2
+    needs, and gets the same result.
+
+    Attributes:
+        datasets (Mapping[str, Dataset]): the datasets by name.
+        indices (Mapping[str, Sequence[int]]): which examples of each.
+        collate (Callable[[list[Any]], dict[str, Tensor]]): gives ``tokens`` and ``labels``.
+        batch_size (int): examples per forward pass.
+        device (torch.device): where the model is.
+        rank (int): this process among the data-parallel ones.
+        world_size (int): number of data-parallel processes.
+    """
+
+    datasets: Mapping[str, Dataset]
+    indices: Mapping[str, Sequence[int]]
+    collate: Callable[[list[Any]], dict[str, Tensor]]
+    batch_size: int
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def names(self) -> list[str]:
+        """The datasets' names."""
+        return list(self.datasets)
+
+    @property
+    def positions(self) -> list[tuple[int, int]]:
+        """Dataset number and index of every example, dataset by dataset."""
+        return [
+            (number, int(index))
+            for number, name in enumerate(self.names)
+            for index in self.indices[name]
+        ]
+
+    def sum(self, fn: Callable[[ProbeBatch], Tensor]) -> Tensor:
+        """Sum ``fn`` over each dataset's examples.
+
+        Args:
+            fn (Callable[[ProbeBatch], Tensor]): gives one row per example, shape ``[b, k]``.
+
+        Returns:
+            Tensor: float64 sums on the CPU, shape ``[N, k]``.
+        """
+        slots = [dataset for dataset, _ in self.positions]
+        return self._sum_into(fn, slots, len(self.names))
+
+    def mean(self, fn: Callable[[ProbeBatch], Tensor]) -> Tensor:
+        """Average ``fn`` over each dataset's examples; arguments and shape as in :meth:`sum`."""
+        counts = [len(self.indices[name]) for name in self.names]
+        return self.sum(fn) / torch.tensor(counts, dtype=torch.float64)[:, None]
+
+    def each(self, fn: Callable[[ProbeBatch], Tensor], progress: str) -> Tensor:
+        """Evaluate ``fn`` on every example, with a progress bar.
+
+        Returns:
+            Tensor: float64 rows on the CPU in the order of :attr:`positions`, shape ``[E, k]``.
+        """
+        count = len(self.positions)
+        return self._sum_into(fn, list(range(count)), count, progress)
+
+    def _sum_into(
+        self,
+        fn: Callable[[ProbeBatch], Tensor],
+        slots: Sequence[int],
+        num_slots: int,
+        progress: str | None = None,
+    ) -> Tensor:
+        positions = self.positions
+        starts = list(range(0, len(positions), self.batch_size))
+        rounds = -(-len(starts) // self.world_size)
+        sums: Tensor | None = None
+        for turn in tqdm(
+            range(rounds), desc=progress, disable=progress is None or self.rank > 0, leave=False
+        ):
+            turn_index = turn * self.world_size + self.rank
+            # A rank without work in the last round still joins the forward pass, and adds nothing.
+            idle = turn_index >= len(starts)
+            start = 0 if idle else starts[turn_index]
+            chosen = slice(start, start + self.batch_size)
+            values = fn(self._batch(positions[chosen])).double()
+            if sums is None:
+                sums = values.new_zeros(num_slots, values.shape[1])
+            if not idle:
+                sums.index_add_(0, torch.tensor(slots[chosen], device=values.device), values)
+        assert sums is not None
+        if self.world_size > 1:
+            dist.all_reduce(sums)
+        return sums.cpu()
+
+    def _batch(self, positions: list[tuple[int, int]]) -> ProbeBatch:
+        parts = list(self.datasets.values())
+        rows: list[Any] = [parts[dataset][index] for dataset, index in positions]
+        batch = self.collate(rows)
+        return ProbeBatch(
+            tokens=batch["tokens"].to(self.device),
+            labels=batch["labels"].to(self.device),
+            lengths=torch.tensor([len(row["tokens"]) for row in rows], device=self.device),
+            datasets=torch.tensor([dataset for dataset, _ in positions], device=self.device),
+            positions=positions,
+        )

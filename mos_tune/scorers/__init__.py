@@ -1,0 +1,11 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The policy: rewards in, probabilities out. Knows torch only."""
+
+from mos_tune.scorers.mlp import MLPScorer
+
+__all__ = ["MLPScorer"]

@@ -1,0 +1,141 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The policy over datasets and its update (Eq. 6, Alg. 1)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mos_tune.errors import UserError
+
+
+class MLPScorer(nn.Module):
+    r"""A 2-layer perceptron from available datasets to probabilities, ``p = softmax(f(a))``.
+
+    It starts exactly at the prior: the second layer's weights start at 0 and its bias at the prior's
+    logarithm. All of it runs on the CPU in float64, so equal rewards give equal bits on every rank.
+
+    An update follows the gradient of ``sum_i R(i) log p(i)``, over all available datasets, without a
+    sampled action, a weight p(i) or a baseline (Eq. 6). Its fixed point is ``p* = R / sum(R)``.
+
+    Args:
+        prior (Tensor): float64 probabilities to start from, shape ``[N]``.
+        seed (int): seed of the first layer's initial weights.
+        update_every (int): S, optimizer steps between two updates. Default 100, as in the paper.
+        lr (float): gamma, the scorer's learning rate. Default 1e-4, as in the paper.
+        hidden_dim (int | None): width of the perceptron; None has N free logits instead. Default 64:
+            one default update leaves 1 to 2 % of the way to p* for N = 4, 20 and 100, width 16 leaves
+            32 to 43 %, free logits 90 to 94 %; above 64 only the cost grows.
+        inner_steps (int): optimizer steps on the same rewards per update. Default 200, as in the
+            authors' code. 1 with ``optimizer="sgd"`` is Alg. 1 to the letter, and leaves more than
+            99 % of the way after 48 updates.
+        optimizer (str): ``"adam"`` or ``"sgd"``; Adam's moments are kept between updates. Default
+            ``"adam"``: its step does not shrink with the scale of the rewards.
+
+    Raises:
+        UserError: if an option is out of its range.
+
+    Source: Mixture-of-Skills, section 3 and Alg. 1. The figures above are printed by
+    ``benchmarks/scorer_tracking.py``.
+
+    Example:
+        >>> scorer = MLPScorer(torch.tensor([0.5, 0.5], dtype=torch.float64))
+        >>> scorer.probabilities().tolist()
+        [0.5, 0.5]
+    """
+
+    def __init__(
+        self,
+        prior: Tensor,
+        *,
+        seed: int = 0,
+        update_every: int = 100,
+        lr: float = 1e-4,
+        hidden_dim: int | None = 64,
+        inner_steps: int = 200,
+        optimizer: str = "adam",
+    ) -> None:
+        super().__init__()
+        for key, value in (("update_every", update_every), ("inner_steps", inner_steps)):
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"scorer.{key} must be a whole number of at least 1, got {value}")
+        if hidden_dim is not None and (not isinstance(hidden_dim, int) or hidden_dim < 1):
+            raise UserError(f"scorer.hidden_dim must be at least 1, or null, got {hidden_dim}")
+        if not isinstance(lr, (int, float)) or not lr > 0:
+            raise UserError(f"scorer.lr must be a number above 0, got {lr}")
+        if optimizer not in ("adam", "sgd"):
+            raise UserError(f"scorer.optimizer must be 'adam' or 'sgd', got {optimizer!r}")
+        self.update_every = update_every
+        self._inner_steps = inner_steps
+        # A prior that underflows to 0 would be a logit of -inf, which no gradient can move.
+        self.bias = nn.Parameter(prior.double().log().clamp_min(-700))
+        self.hidden: nn.Linear | None = None
+        if hidden_dim is not None:
+            generator = torch.Generator().manual_seed(seed)
+            count = len(prior)
+            self.hidden = nn.Linear(count, hidden_dim, dtype=torch.float64)
+            self.weight = nn.Parameter(torch.zeros(count, hidden_dim, dtype=torch.float64))
+            nn.init.uniform_(self.hidden.weight, -(count**-0.5), count**-0.5, generator=generator)
+            nn.init.zeros_(self.hidden.bias)
+        kind = torch.optim.Adam if optimizer == "adam" else torch.optim.SGD
+        self._optimizer = kind(self.parameters(), lr=lr)
+
+    def forward(self, available: Tensor) -> Tensor:
+        """Give ``log p`` with shape ``[N]``, -inf where ``available`` (bool, ``[N]``) is False."""
+        logits = self.bias
+        if self.hidden is not None:
+            logits = logits + self.weight @ torch.tanh(self.hidden(available.double()))
+        return torch.log_softmax(logits.masked_fill(~available, -torch.inf), dim=0)
+
+    @torch.no_grad()
+    def probabilities(self, available: Tensor | None = None) -> Tensor:
+        """Give the current mixture.
+
+        Args:
+            available (Tensor | None): bool mask of the datasets that may be drawn, shape ``[N]``.
+                None, the default, means all.
+
+        Returns:
+            Tensor: float64 probabilities, shape ``[N]``; exactly 0 for an unavailable dataset.
+        """
+        return self(self._mask(available)).exp()
+
+    def update(self, rewards: Tensor, available: Tensor | None = None) -> None:
+        """Move the policy towards ``rewards / sum(rewards)``.
+
+        Args:
+            rewards (Tensor): non-negative reward of each dataset, shape ``[N]``.
+            available (Tensor | None): as in :meth:`probabilities`.
+
+        Raises:
+            ValueError: if a reward of an available dataset is negative or not finite.
+        """
+        mask = self._mask(available)
+        targets = rewards.double()[mask]
+        if not (torch.isfinite(targets).all() and (targets >= 0).all()):
+            raise ValueError(f"rewards must be finite and not negative, got {rewards.tolist()}")
+        for _ in range(self._inner_steps):
+            self._optimizer.zero_grad()
+            loss = -(targets * self(mask)[mask]).sum()
+            loss.backward()
+            self._optimizer.step()
+
+    def _mask(self, available: Tensor | None) -> Tensor:
+        if available is None:
+            return torch.ones(len(self.bias), dtype=torch.bool)
+        if not available.any():
+            raise ValueError("no dataset is available; at least one must be")
+        return available
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Put the optimizer's state into :meth:`state_dict`, beside psi."""
+        return self._optimizer.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the optimizer's state in :meth:`load_state_dict`."""
+        self._optimizer.load_state_dict(state)

@@ -1,0 +1,13 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Tokenizers that turn conversations into tokens and a loss mask."""
+
+from mos_tune.tokenizers.characters import CharTokenizer
+from mos_tune.tokenizers.chat_template import ChatTemplate
+from mos_tune.tokenizers.hf_chat import HFChatTokenizer
+
+__all__ = ["CharTokenizer", "ChatTemplate", "HFChatTokenizer"]

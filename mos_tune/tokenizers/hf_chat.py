@@ -1,0 +1,182 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""A torchtune tokenizer for any Hugging Face ``tokenizer.json`` with a chat template."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from torchtune.data import Message
+from torchtune.modules.transforms import Transform
+from torchtune.modules.transforms.tokenizers import ModelTokenizer
+
+from mos_tune.errors import UserError
+from mos_tune.tokenizers.chat_template import ChatTemplate
+from mos_tune.tokenizers.hf_files import read_json, special_token_names, stop_tokens
+
+
+class HFChatTokenizer(ModelTokenizer, Transform):
+    """Turns a conversation into the tokens of ``apply_chat_template``, with torchtune's loss mask.
+
+    The mask comes from rendering growing prefixes of the conversation: what the template adds
+    for an assistant's message, after the header that asks for it, is that message's answer. The
+    answer and its end-of-turn token are trained on; headers, other roles and the line break that
+    a template writes after the end-of-turn token are not.
+
+    Args:
+        tokenizer_dir: Directory with ``tokenizer.json`` and ``tokenizer_config.json``; a chat
+            template in either the latter or ``chat_template.jinja``. ``generation_config.json``
+            is read for further stop tokens if it is there.
+        max_seq_len: Longer conversations lose their end. No end token is put in its place: it
+            would teach the model to stop in the middle of a sentence. Default: no limit.
+
+    Raises:
+        UserError: If a file is missing or there is no chat template, no end token, or a
+            ``max_seq_len`` below 1.
+
+    Example:
+        >>> tokenizer = HFChatTokenizer("data/smollm2/model", max_seq_len=512)
+        >>> messages = [
+        ...     Message(role="user", content="What is 7 + 5?", masked=True),
+        ...     Message(role="assistant", content="12"),
+        ... ]
+        >>> tokens, mask = tokenizer.tokenize_messages(messages)
+        >>> trained = [t for t, masked in zip(tokens, mask, strict=True) if not masked]
+        >>> tokenizer.decode(trained, skip_special_tokens=False)
+        '12<|im_end|>'
+    """
+
+    def __init__(self, tokenizer_dir: str, max_seq_len: int | None = None) -> None:
+        if max_seq_len is not None and max_seq_len < 1:
+            raise UserError(f"tokenizer.max_seq_len is {max_seq_len}; expected null or at least 1")
+        directory = Path(tokenizer_dir)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            if not (directory / name).is_file():
+                raise UserError(f"tokenizer.tokenizer_dir is {tokenizer_dir}, where no {name} is")
+        self.max_seq_len = max_seq_len
+        self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        # A tokenizer.json may carry the settings of the run that saved it.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        added = self._tokenizer.get_added_tokens_decoder()
+        self.special_tokens = {t.content: i for i, t in sorted(added.items()) if t.special}
+
+        config = read_json(directory / "tokenizer_config.json")
+        names = special_token_names(config)
+        self.bos_id = self._token_to_id(names.get("bos_token"))
+        eos_id = self._token_to_id(names.get("eos_token"))
+        if eos_id is None:
+            raise UserError(
+                f"tokenizer.tokenizer_dir: {directory / 'tokenizer_config.json'} has the "
+                f"eos_token {names.get('eos_token')!r}; expected a token of tokenizer.json"
+            )
+        self.eos_id: int = eos_id
+        pad_id = self._token_to_id(names.get("pad_token"))
+        self.pad_id: int = eos_id if pad_id is None else pad_id
+        self.stop_tokens = stop_tokens(directory, eos_id)
+        self._template = ChatTemplate.from_directory(directory, config, names)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, added ones included; a model's embedding may be padded above it."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str, add_bos: bool = True, add_eos: bool = True) -> list[int]:
+        """Returns the token ids of a text, in which special tokens may be spelled out.
+
+        Args:
+            text: The text.
+            add_bos: Whether the beginning-of-sequence token goes first, if there is one.
+            add_eos: Whether the end-of-sequence token goes last.
+        """
+        bos = [self.bos_id] if add_bos and self.bos_id is not None else []
+        eos = [self.eos_id] if add_eos else []
+        return bos + self._tokenizer.encode(text, add_special_tokens=False).ids + eos
+
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Returns the text of token ids, by default without special tokens."""
+        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
+
+    def tokenize_messages(
+        self, messages: list[Message], *, add_end_tokens: bool = True
+    ) -> tuple[list[int], list[bool]]:
+        """Tokenizes a conversation.
+
+        An assistant's message with ``masked=False`` is trained on: its answer and end-of-turn
+        token. So is another role's message with ``masked=False`` (``train_on_input``): all
+        that the template writes for it, header included. Nothing else is.
+
+        Args:
+            messages: The conversation, text only.
+            add_end_tokens: False leaves the conversation open for the assistant to go on: its
+                header is added, and an empty last message of the assistant is dropped.
+
+        Returns:
+            Token ids and mask, both of length ``s``; the mask is True where there is no loss.
+
+        Raises:
+            UserError: If a message holds something other than text, or if the template does not
+                write the beginning of a conversation the same way whatever follows.
+        """
+        turns = [_to_turn(message) for message in messages]
+        if not add_end_tokens and turns[-1:] == [{"role": "assistant", "content": ""}]:
+            messages, turns = messages[:-1], turns[:-1]
+        text = self._template.render(turns, add_generation_prompt=not add_end_tokens)
+        spans = [self._span(text, turns, i) for i, m in enumerate(messages) if not m.masked]
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        # A token over the border belongs to the answer, whose first characters it carries.
+        mask = [
+            not any(start < last and end > first for first, last in spans)
+            for start, end in encoding.offsets
+        ]
+        return encoding.ids[: self.max_seq_len], mask[: self.max_seq_len]
+
+    def __call__(self, sample: Mapping[str, Any], inference: bool = False) -> Mapping[str, Any]:
+        """Replaces ``messages`` by ``tokens`` and ``mask``, as every torchtune tokenizer does.
+
+        Args:
+            sample: Holds ``messages``, a list of :class:`~torchtune.data.Message`.
+            inference: Whether the assistant is to go on from here.
+        """
+        sample = dict(sample)
+        messages = sample.pop("messages")
+        tokens, mask = self.tokenize_messages(messages, add_end_tokens=not inference)
+        return {**sample, "tokens": tokens, "mask": mask}
+
+    def _span(self, text: str, turns: list[dict[str, str]], index: int) -> tuple[int, int]:
+        """Finds the characters ``[first, last)`` of ``text`` that one message is trained on."""
+        answers = turns[index]["role"] == "assistant"
+        before = ""
+        if index > 0 or answers:
+            before = self._template.render(turns[:index], add_generation_prompt=answers)
+        after = self._template.render(turns[: index + 1])
+        if not (after.startswith(before) and text.startswith(after)):
+            raise UserError(
+                "tokenizer.tokenizer_dir: the chat template writes the beginning of a "
+                f"conversation in another way once message {index + 1} "
+                f"({turns[index]['role']}) or a later one follows, so its tokens cannot be told "
+                "from the rest; expected a template that only appends"
+            )
+        if answers:
+            end = after.rstrip()
+            if end.endswith(tuple(self.special_tokens)):
+                after = end
+        return len(before), len(after)
+
+    def _token_to_id(self, token: str | None) -> int | None:
+        return None if token is None else self._tokenizer.token_to_id(token)
+
+
+def _to_turn(message: Message) -> dict[str, str]:
+    for item in message.content:
+        if item["type"] != "text":
+            raise UserError(
+                f"a message of the role {message.role} holds {item['type']} content; expected text"
+            )
+    role = "tool" if message.role == "ipython" else message.role
+    return {"role": role, "content": message.text_content}

@@ -1,0 +1,64 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Components built from the config, with errors that name the config key."""
+
+import inspect
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torchtune import config
+from torchtune.config._errors import InstantiationError
+from torchtune.config._utils import _get_component_from_path
+
+from mos_tune.errors import UserError
+
+
+def is_off(section: DictConfig | None) -> bool:
+    """Tell whether a section is switched off, by ``key: null`` or ``key=null`` on the command line.
+
+    torchtune merges the latter into ``key._component_``.
+    """
+    return section is None or (OmegaConf.is_dict(section) and section.get("_component_", "") is None)
+
+
+def build(key: str, section: DictConfig, *args: Any, **kwargs: Any) -> Any:
+    """Instantiate a component.
+
+    Args:
+        key (str): the section's place in the config, for messages.
+        section (DictConfig): has ``_component_`` and scalar options.
+        *args (Any): passed on before the options.
+        **kwargs (Any): passed on beside the options.
+
+    Returns:
+        Any: what the component returns.
+
+    Raises:
+        UserError: if the component does not exist, does not know an option, or fails.
+    """
+    if not OmegaConf.is_dict(section) or "_component_" not in section:
+        raise UserError(f"{key} must name a builder as {key}._component_, got {section}")
+    path = section["_component_"]
+    try:
+        component = _get_component_from_path(str(path))
+    except (InstantiationError, ValueError) as error:
+        reason = str(error).replace("\n", " ")
+        raise UserError(f"{key}._component_ {path!r} does not exist: {reason}") from error
+    parameters = list(inspect.signature(component).parameters.values())[len(args) :]
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        known = [parameter.name for parameter in parameters if parameter.name not in kwargs]
+        for option in section:
+            if option != "_component_" and option not in known:
+                raise UserError(
+                    f"{key}.{option} is no option of {path}, which takes {', '.join(known) or 'none'}"
+                )
+    try:
+        return config.instantiate(section, *args, **kwargs)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{key} ({path}): {type(error).__name__}: {error}") from error

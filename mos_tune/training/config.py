@@ -1,0 +1,113 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Checks of the whole config, before anything is loaded."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torchtune.config._errors import InstantiationError
+from torchtune.config._utils import _get_component_from_path
+
+from mos_tune.errors import UserError
+from mos_tune.training.components import is_off
+
+_REQUIRED = (
+    "output_dir tokenizer dataset sampler model checkpointer optimizer loss metric_logger device "
+    "dtype seed epochs batch_size gradient_accumulation_steps"
+).split()
+
+_VALIDATION_KEYS = ["every_n_steps", "fraction", "dataset", "max_examples"]
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Check what can be checked by reading the config alone.
+
+    Args:
+        cfg (DictConfig): the run's config.
+
+    Raises:
+        UserError: naming the first key found wrong, and its value.
+    """
+    missing = [key for key in _REQUIRED if key not in cfg]
+    if missing:
+        raise UserError(f"the config lacks {', '.join(missing)}")
+    for key in ("epochs", "batch_size", "gradient_accumulation_steps"):
+        _at_least_one(key, cfg[key])
+    if cfg.get("max_steps_per_epoch") is not None:
+        _at_least_one("max_steps_per_epoch", cfg.max_steps_per_epoch)
+    for key, path in _components(OmegaConf.to_container(cfg, resolve=True)):
+        try:
+            _get_component_from_path(str(path))
+        except (InstantiationError, ValueError) as error:
+            reason = str(error).splitlines()[-1]
+            raise UserError(f"{key}._component_ {path!r} does not exist. {reason}") from error
+    _check_datasets(cfg.dataset)
+    _check_validation(cfg.get("validation"), list(cfg.dataset))
+    if not is_off(cfg.get("scorer")) and is_off(cfg.get("reward")):
+        raise UserError("reward is null but scorer is not; a scorer learns from a reward")
+    if cfg.get("tensor_parallel_dim", 1) > 1:
+        raise UserError(
+            f"tensor_parallel_dim is {cfg.tensor_parallel_dim}; a mixture trains data-parallel only, "
+            "with 1"
+        )
+    if cfg.get("enable_async_checkpointing", False):
+        raise UserError("enable_async_checkpointing is True; a mixture is saved with False only")
+    if "left_pad_sequence" in str(cfg.get("collate_fn", "")):
+        raise UserError(f"collate_fn {cfg.collate_fn} pads on the left; training pads on the right")
+
+
+def _components(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        if node.get("_component_") is not None:
+            yield key, node["_component_"]
+        for name, child in node.items():
+            yield from _components(child, f"{key}.{name}" if key else str(name))
+
+
+def _at_least_one(key: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{key} must be a whole number of at least 1, got {value}")
+
+
+def _check_datasets(datasets: Any) -> None:
+    if not OmegaConf.is_dict(datasets) or "_component_" in datasets:
+        raise UserError(
+            "dataset must map a name to a builder for each dataset, as in "
+            "dataset: {mathematics: {_component_: ...}, medicine: {_component_: ...}}"
+        )
+    for name, section in datasets.items():
+        if not OmegaConf.is_dict(section) or section.get("_component_") is None:
+            raise UserError(f"dataset.{name} needs a builder as _component_, got {section}")
+        if section.get("packed", False):
+            raise UserError(f"dataset.{name}.packed is True; a mixture draws single examples: False")
+
+
+def _check_validation(section: Any, names: list[str]) -> None:
+    if section is None:
+        return
+    if not OmegaConf.is_dict(section):
+        raise UserError(f"validation must be a section or null, got {section}")
+    for key in section:
+        if key not in _VALIDATION_KEYS:
+            raise UserError(
+                f"validation.{key} is no option; there are {', '.join(_VALIDATION_KEYS)}"
+            )
+    for key in ("every_n_steps", "max_examples"):
+        _at_least_one(f"validation.{key}", section.get(key))
+    fraction, datasets = section.get("fraction"), section.get("dataset")
+    if (fraction is None) == (datasets is None):
+        raise UserError(
+            "validation needs either fraction or dataset, got "
+            f"fraction {fraction} and dataset {datasets}"
+        )
+    if fraction is not None and not (isinstance(fraction, float) and 0 < fraction < 1):
+        raise UserError(f"validation.fraction must lie between 0 and 1, got {fraction}")
+    if datasets is not None and list(datasets) != names:
+        raise UserError(
+            f"validation.dataset names {list(datasets)}, it must name the training datasets {names}"
+        )

@@ -1,0 +1,62 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""A recipe's entry point: an error appears once, and a user's error as one line."""
+
+import os
+import sys
+import time
+import traceback
+from typing import Any
+
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from torchtune import config
+
+from mos_tune.errors import UserError
+
+SECONDS_FOR_RANK_ZERO = 15.0
+"""How long another rank waits for rank 0 to report the same error before it reports its own."""
+
+
+def launch(recipe: type[Any]) -> None:
+    """Run a recipe as torchtune's own are run, and end with status 1 on an error.
+
+    Every rank usually meets the same error. Rank 0 reports it at once; the launcher then ends the
+    others, which have been waiting, unless the error was theirs alone. An error in reading the config
+    and command line is a user's error, whatever its type.
+
+    Args:
+        recipe (type[Any]): made with ``cfg``, then ``setup(cfg)``, ``train()`` and ``cleanup()``.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    config_is_read = False
+
+    @config.parse
+    def recipe_main(cfg: DictConfig) -> None:
+        nonlocal config_is_read
+        if rank == 0:
+            config.log_config(recipe_name=recipe.__name__, cfg=cfg)
+        config_is_read = True
+        run = recipe(cfg=cfg)
+        run.setup(cfg=cfg)
+        run.train()
+        run.cleanup()
+
+    try:
+        recipe_main()
+    except Exception as error:
+        if rank > 0:
+            time.sleep(SECONDS_FOR_RANK_ZERO)
+        if not config_is_read or isinstance(error, (UserError, OmegaConfBaseException)):
+            print(f"\nmos-tune stopped: {error}", file=sys.stderr)
+        else:
+            print(f"\nmos-tune stopped on rank {rank}:", file=sys.stderr)
+            traceback.print_exception(error)
+        sys.stderr.flush()
+        sys.stdout.flush()
+        # Not sys.exit: a process group that another rank has left may never shut down in order.
+        os._exit(1)

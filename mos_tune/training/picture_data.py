@@ -1,0 +1,102 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+
+"""The curves that mixture.jsonl holds."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mos_tune.errors import UserError
+
+MEAN = "mean of datasets"
+"""The name of the mean held-out loss among the losses of a curve."""
+
+Curve = list[tuple[int, Mapping[str, float]]]
+"""Optimizer step and one value per dataset, in the order of the file."""
+
+
+@dataclass
+class RunCurves:
+    """What one run logged, each quantity over the optimizer steps.
+
+    Args:
+        names: The datasets, in the config's order.
+        last_step: The latest step of any event.
+        probabilities: At the start and after every scorer update.
+        rewards: After smoothing (Eq. 11), at every update.
+        raw_rewards: Before smoothing, at every update.
+        losses: Held-out losses in nats per response token, with their mean as ``MEAN`` if there
+            are several.
+    """
+
+    names: list[str]
+    last_step: int = 0
+    probabilities: Curve = field(default_factory=list)
+    rewards: Curve = field(default_factory=list)
+    raw_rewards: Curve = field(default_factory=list)
+    losses: Curve = field(default_factory=list)
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Appends one event of mixture.jsonl; kinds that hold no curve count as steps only."""
+        self.last_step = event["step"]
+        if event["event"] in ("start", "update"):
+            self._append(self.probabilities, event["probabilities"])
+        if event["event"] == "update":
+            self._append(self.rewards, event["rewards"])
+            self._append(self.raw_rewards, event["raw_rewards"])
+        if event["event"] == "validation":
+            mean = {MEAN: event["mean"]} if len(event["losses"]) > 1 else {}
+            self._append(self.losses, {**event["losses"], **mean})
+
+    def _append(self, curve: Curve, values: Mapping[str, float]) -> None:
+        # A run that was resumed from an earlier checkpoint logs the steps since then once more.
+        while curve and curve[-1][0] >= self.last_step:
+            curve.pop()
+        curve.append((self.last_step, values))
+
+
+def read_curves(mixture_jsonl: Path) -> RunCurves:
+    """Reads a run's mixture.jsonl, finished or not.
+
+    Args:
+        mixture_jsonl: One event per line, the start event first. A last line that a killed run
+            left unfinished is ignored.
+
+    Returns:
+        The run's curves.
+
+    Raises:
+        UserError: If the file is missing, has no start event, or has a line that is not an event.
+    """
+    try:
+        lines = mixture_jsonl.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read {mixture_jsonl}: {error.strerror}") from error
+    run = None
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise UserError(
+                f"{mixture_jsonl}, line {number}: not a JSON object: {error}"
+            ) from error
+        try:
+            if run is None:
+                run = RunCurves(names=list(event["names"]))
+            run.add(event)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{mixture_jsonl}, line {number}: expected a mixture event, found {line[:60]!r}"
+            ) from error
+    if run is None:
+        raise UserError(f"{mixture_jsonl}: expected a start event in line 1, found no event")
+    return run

@@ -1,0 +1,31 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The stock loop's progress bar, with the mixture beside the loss."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from tqdm import tqdm
+
+
+def show_mixture(stock: ModuleType, mixture: Callable[[], str]) -> None:
+    """Make the bar of a stock recipe's module end in ``mixture()``.
+
+    The bar is a local variable of the stock loop; the name it is made from is the only handle.
+
+    Args:
+        stock (ModuleType): our private copy of the recipe's module.
+        mixture (Callable[[], str]): gives a short text.
+    """
+
+    class MixtureBar(tqdm):
+        def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
+            super().set_description(f"{desc}|{mixture()}", refresh)
+
+    bar: Any = MixtureBar
+    vars(stock)["tqdm"] = bar

@@ -1,0 +1,172 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The mixin that gives a stock finetuning recipe a learned mixture."""
+
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from omegaconf import DictConfig
+from torchtune import training, utils
+from torchtune.config._utils import _get_component_from_path
+
+from mos_tune.errors import UserError
+from mos_tune.mixture import MixtureLoader
+from mos_tune.rewards import Probes
+from mos_tune.training.components import build, is_off
+from mos_tune.training.config import check_config
+from mos_tune.training.controller import MixtureController
+from mos_tune.training.data import load_data
+from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.training.progress import show_mixture
+from mos_tune.training.record import MixtureRecord
+
+log = utils.get_logger("INFO")
+
+
+class MixtureRecipe:
+    """Put before a stock recipe class: ``class Mine(MixtureRecipe, stock.SomeRecipe)``.
+
+    The stock ``train()`` stays as it is. It asks for data in one place, and our loader is what it
+    asks; all that the mixture needs happens there, between two steps.
+
+    Attributes:
+        stock (ModuleType): the private copy of the stock recipe's module, to be set by the subclass.
+    """
+
+    stock: ModuleType
+
+    def __init__(self, cfg: DictConfig) -> None:
+        check_config(cfg)
+        super().__init__(cfg=cfg)  # type: ignore[call-arg]
+        # The stock loop breaks at this number, before our loader can end the epoch's last step. The
+        # loader itself ends the epoch instead.
+        self.max_steps_per_epoch: int | None = None
+        self._saved_mixture: dict[str, Any] | None = None
+
+    def setup(self, cfg: DictConfig) -> None:
+        """Build and check all of the mixture, then let the stock recipe load the model.
+
+        Args:
+            cfg (DictConfig): the run's config.
+
+        Raises:
+            UserError: for anything wrong with datasets, sampler, scorer, reward or files.
+        """
+        world_size, rank = utils.get_world_size_and_rank()
+        tokenizer = build("tokenizer", cfg.tokenizer)
+        build("checkpointer", cfg.checkpointer, should_load_recipe_state=False)
+        self._data = load_data(cfg, tokenizer, self.seed)
+        global_batch_size = cfg.batch_size * cfg.gradient_accumulation_steps * world_size
+        self._sampler = build(
+            "sampler",
+            cfg.sampler,
+            self._data.sizes,
+            global_batch_size=global_batch_size,
+            seed=self.seed,
+            shuffle=cfg.get("shuffle", True),
+        )
+        self._scorer = self._reward = None
+        if not is_off(cfg.get("scorer")):
+            self._scorer = build("scorer", cfg.scorer, self._sampler.prior, seed=self.seed)
+            self._reward = build("reward", cfg.reward, self._sampler.names)
+        self._mixture_steps = _steps_per_epoch(cfg, self._data.sizes, global_batch_size)
+        for name, size in self._data.sizes.items():
+            if size < global_batch_size and rank == 0:
+                log.warning(
+                    f"dataset.{name} has {size} training examples, fewer than the global batch of "
+                    f"{global_batch_size}: a step may take an example twice, from two passes"
+                )
+        self._cfg = cfg
+        super().setup(cfg=cfg)  # type: ignore[misc]
+        if self._saved_mixture is None:
+            self._controller.start()
+
+    def _update_recipe_state(self, ckpt_dict: dict[str, Any]) -> None:
+        super()._update_recipe_state(ckpt_dict)  # type: ignore[misc]
+        self._saved_mixture = ckpt_dict[training.DATALOADER_KEY]
+
+    def _setup_data(
+        self,
+        cfg_dataset: DictConfig,
+        shuffle: bool,
+        batch_size: int,
+        collate_fn: str,
+        dataloader_state_dict: dict[str, Any] | None = None,
+    ) -> MixtureLoader:
+        """Give the stock loop the mixture's loader; arguments as in the stock recipe."""
+        cfg = self._cfg
+        world_size, rank = utils.get_world_size_and_rank()
+        collate = partial(
+            _get_component_from_path(collate_fn),
+            padding_idx=self._tokenizer.pad_id,
+            ignore_idx=self._loss_fn.ignore_index,
+        )
+        resumed = self._saved_mixture is not None
+        record = None
+        if rank == 0:
+            record = MixtureRecord(
+                Path(cfg.output_dir), append=resumed, log_examples=cfg.get("log_examples", False)
+            )
+        self._controller = MixtureController(
+            self._model,
+            self._data,
+            self._sampler,
+            self._scorer,
+            self._reward,
+            dataset_loss=DatasetLoss(
+                len(self._sampler.names), self._loss_fn, self._loss_fn.ignore_index, self._device
+            ),
+            probes=partial(
+                Probes,
+                collate=collate,
+                batch_size=batch_size,
+                device=self._device,
+                rank=rank,
+                world_size=world_size,
+            ),
+            seed=self.seed,
+            total_steps=self.total_epochs * self._mixture_steps,
+            validate_every=None if cfg.get("validation") is None else cfg.validation.every_n_steps,
+            log_every=self._log_every_n_steps,
+            log=self._metric_logger.log_dict if rank == 0 else None,
+            record=record,
+        )
+        if self._saved_mixture is not None:
+            self._controller.load_state_dict(self._saved_mixture)
+        show_mixture(self.stock, lambda: self._controller.status)
+        return MixtureLoader(
+            list(self._data.train.values()),
+            self._sampler,
+            self._controller,
+            collate=collate,
+            batch_size=batch_size,
+            accumulation_steps=self._gradient_accumulation_steps,
+            steps_per_epoch=self._mixture_steps,
+            step=self.epochs_run * self._mixture_steps,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def cleanup(self) -> None:
+        """End the record, draw the picture, and clean up as the stock recipe does."""
+        self._controller.finish()
+        super().cleanup()  # type: ignore[misc]
+
+
+def _steps_per_epoch(cfg: DictConfig, sizes: dict[str, int], global_batch_size: int) -> int:
+    """Steps that draw as many examples as the datasets hold together, at most as configured."""
+    steps = sum(sizes.values()) // global_batch_size
+    if steps == 0:
+        raise UserError(
+            f"the datasets hold {sum(sizes.values())} training examples together, fewer than one "
+            f"global batch of {global_batch_size} "
+            "(batch_size * gradient_accumulation_steps * number of processes)"
+        )
+    limit = cfg.get("max_steps_per_epoch")
+    return steps if limit is None else min(steps, limit)

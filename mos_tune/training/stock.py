@@ -1,0 +1,106 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""torchtune's stock recipe files, loaded from the installed package."""
+
+import gc
+import importlib.util
+import inspect
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torchtune
+import torchtune.training
+
+from mos_tune.errors import UserError
+
+TORCHTUNE_VERSION = "0.6.1"
+
+# What our mixin builds on: the method and its parameters.
+_SEAM = {
+    "setup": ["self", "cfg"],
+    "train": ["self"],
+    "cleanup": ["self"],
+    "_update_recipe_state": ["self", "ckpt_dict"],
+    "_setup_data": [
+        "self",
+        "cfg_dataset",
+        "shuffle",
+        "batch_size",
+        "collate_fn",
+        "dataloader_state_dict",
+    ],
+}
+
+
+def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
+    """Load a private copy of a stock recipe's module, to be subclassed.
+
+    torchtune ships its recipes beside the package and forbids importing them by name, so the file is
+    loaded by its path. The copy is ours: names replaced in it change nothing for other users of
+    torchtune.
+
+    Args:
+        file_name (str): the recipe's file, such as ``"full_finetune_distributed.py"``.
+        class_name (str): the recipe class in it.
+
+    Returns:
+        ModuleType: the module, able to run on the CPU too.
+
+    Raises:
+        UserError: if the installed torchtune is not the version, or the recipe not of the shape, that
+            mos-tune builds on.
+    """
+    installed = version("torchtune")
+    if installed != TORCHTUNE_VERSION:
+        raise UserError(
+            f"mos-tune builds on torchtune {TORCHTUNE_VERSION}, but {installed} is installed; "
+            f"pip install torchtune=={TORCHTUNE_VERSION}"
+        )
+    path = Path(torchtune.__file__).parent.parent / "recipes" / file_name
+    spec = importlib.util.spec_from_file_location(f"torchtune_stock_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UserError(f"torchtune's recipe {path} is missing; is the installation complete?")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recipe = getattr(module, class_name, None)
+    for method, expected in _SEAM.items():
+        found = list(inspect.signature(getattr(recipe, method, lambda: None)).parameters)
+        if found != expected:
+            raise UserError(
+                f"{class_name}.{method} in {path} takes {found}, mos-tune expects {expected}; "
+                "has the file been changed?"
+            )
+    vars(module)["training"] = _TrainingOnAnyDevice()
+    return module
+
+
+class _TrainingOnAnyDevice:
+    """``torchtune.training`` for a recipe, with the calls that fail on a CPU bridged."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torchtune.training, name)
+
+    @staticmethod
+    def get_memory_stats(device: torch.device, reset_stats: bool = True) -> dict[str, float]:
+        if device.type == "cpu":
+            return {}
+        return torchtune.training.get_memory_stats(device, reset_stats)
+
+    @staticmethod
+    def log_memory_stats(stats: dict[str, float]) -> None:
+        if stats:
+            torchtune.training.log_memory_stats(stats)
+
+    @staticmethod
+    def cleanup_before_training() -> None:
+        if torch.cuda.is_available():
+            torchtune.training.cleanup_before_training()
+        else:
+            gc.collect()

@@ -1,0 +1,25 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Full finetuning on a learned mixture of datasets, on one or several devices.
+
+    tune run --nproc_per_node 8 recipes/full_finetune_mos_distributed.py \
+        --config configs/llama3_8B_mos.yaml
+"""
+
+from mos_tune.training import MixtureRecipe, launch, load_stock_recipe
+
+_stock = load_stock_recipe("full_finetune_distributed.py", "FullFinetuneRecipeDistributed")
+
+
+class FullFinetuneMoSRecipeDistributed(MixtureRecipe, _stock.FullFinetuneRecipeDistributed):
+    """torchtune's ``full_finetune_distributed`` with a mixture; its ``train()`` is untouched."""
+
+    stock = _stock
+
+
+if __name__ == "__main__":
+    launch(FullFinetuneMoSRecipeDistributed)

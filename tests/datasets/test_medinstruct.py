@@ -1,0 +1,35 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+import json
+
+import pytest
+
+from mos_tune.datasets.medinstruct import medinstruct_dataset
+from mos_tune.tokenizers import CharTokenizer
+
+
+@pytest.mark.parametrize(
+    ("context", "prompt"),
+    [
+        ("Age 40, fever.", "Name the illness.\n\nAge 40, fever."),
+        ("<noinput>", "Name the illness."),
+        ("<NoInput> ", "Name the illness."),
+        ("", "Name the illness."),
+    ],
+)
+def test_the_input_follows_the_instruction_if_there_is_one(tmp_path, context, prompt):
+    file = tmp_path / "rows.jsonl"
+    row = {"instruction": "Name the illness.", "input": context, "output": "Flu."}
+    file.write_text(json.dumps(row) + "\n")
+    tokenizer = CharTokenizer()
+    dataset = medinstruct_dataset(
+        tokenizer, source="json", data_files=str(file), cache_dir=str(tmp_path)
+    )
+    text = tokenizer.decode(dataset[0]["tokens"], skip_special_tokens=False)
+    assert f"<user>{prompt}<assistant>Flu." in text
+    trained = [label for label in dataset[0]["labels"] if label != -100]
+    assert tokenizer.decode(trained) == "Flu."
