@@ -3,4 +3,5 @@
 #
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
-"""What `tune run` starts."""
+
+"""What ``tune run`` starts."""

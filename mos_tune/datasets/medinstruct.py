@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.datasets.rows import RowsDataset, maybe_pack, prompt_and_response
+from mos_tune.datasets.rows import RowsDataset, prompt_and_response
 
 NO_INPUT = "<noinput>"
 
@@ -24,7 +24,6 @@ def medinstruct_dataset(
     *,
     source: str = "lavita/AlpaCare-MedInstruct-52k",
     split: str = "train",
-    packed: bool = False,
     **load_dataset_kwargs: Any,
 ) -> Dataset:
     """Load medical instructions with an optional input and their responses.
@@ -38,7 +37,6 @@ def medinstruct_dataset(
         source (str): as in ``datasets.load_dataset``; rows have ``instruction``, ``input`` and
             ``output``.
         split (str): the split to load. Default "train", the only one published.
-        packed (bool): whether to pack examples to the tokenizer's ``max_seq_len``. Default False.
         **load_dataset_kwargs (Any): more arguments of ``datasets.load_dataset``.
 
     Returns:
@@ -47,7 +45,7 @@ def medinstruct_dataset(
     Source: https://huggingface.co/datasets/lavita/AlpaCare-MedInstruct-52k.
     """
     rows = load_dataset(source, split=split, **load_dataset_kwargs)
-    return maybe_pack(RowsDataset(rows, _to_messages, tokenizer), tokenizer, packed)
+    return RowsDataset(rows, _to_messages, tokenizer)
 
 
 def _to_messages(row: Mapping[str, Any]) -> list[Message]:

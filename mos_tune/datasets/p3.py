@@ -18,7 +18,7 @@ from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 from tqdm import tqdm
 
-from mos_tune.datasets.rows import RowsDataset, maybe_pack, prompt_and_response
+from mos_tune.datasets.rows import RowsDataset, has_response, prompt_and_response
 from mos_tune.errors import UserError
 from mos_tune.mixture.randomness import counter_based_rng
 
@@ -35,18 +35,22 @@ def p3_dataset(
     examples_per_subset: int = 1000,
     seed: int = 0,
     split: str = "train",
-    packed: bool = False,
 ) -> Dataset:
     """Draw examples from every subset of P3 and join them.
 
-    The arguments are those of :func:`draw_p3`, and ``packed`` says whether to pack examples to the
-    tokenizer's ``max_seq_len`` (default False). Prompts are masked.
+    The arguments are those of :func:`draw_p3`. Examples whose prompt alone fills the tokenizer's
+    ``max_seq_len`` are dropped and counted in the log.
 
     Returns:
-        Dataset: the drawn examples, subset after subset.
+        Dataset: the drawn examples, subset after subset, prompts masked.
     """
     rows = draw_p3(source, subsets, examples_per_subset=examples_per_subset, seed=seed, split=split)
-    return maybe_pack(RowsDataset(rows, _to_messages, tokenizer), tokenizer, packed)
+    fitting = [i for i, row in enumerate(rows) if has_response(_to_messages(row), tokenizer)]
+    if len(fitting) < len(rows):
+        dropped = len(rows) - len(fitting)
+        utils.log_rank_zero(log, f"{source}: {dropped} examples have no room for an answer")
+        rows = rows.select(fitting)
+    return RowsDataset(rows, _to_messages, tokenizer)
 
 
 def draw_p3(

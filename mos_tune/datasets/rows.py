@@ -11,10 +11,7 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX, Message
-from torchtune.datasets import PackedDataset
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
-
-from mos_tune.errors import UserError
 
 
 class Rows(Protocol):
@@ -69,14 +66,21 @@ def prompt_and_response(prompt: str, response: str) -> list[Message]:
     ]
 
 
-def maybe_pack(dataset: Dataset, tokenizer: ModelTokenizer, packed: bool) -> Dataset:
-    """Pack a dataset to the tokenizer's ``max_seq_len`` if asked to.
+def has_response(messages: list[Message], tokenizer: ModelTokenizer) -> bool:
+    """Tell whether a conversation's first response starts within the tokenizer's ``max_seq_len``.
 
-    Raises:
-        UserError: if packing is asked for and the tokenizer has no ``max_seq_len``.
+    What is left of the others when they are cut off has nothing to train on and no perplexity.
+
+    Args:
+        messages (list[Message]): a conversation with an assistant's message.
+        tokenizer (ModelTokenizer): the model's tokenizer.
     """
-    if not packed:
-        return dataset
     if tokenizer.max_seq_len is None:
-        raise UserError("dataset.packed: True needs tokenizer.max_seq_len to be set, got null")
-    return PackedDataset(dataset, max_seq_len=tokenizer.max_seq_len)
+        return True
+    first = next(i for i, message in enumerate(messages) if message.role == "assistant")
+    prompt_bytes = sum(len(message.text_content.encode()) for message in messages[:first])
+    # A token holds at least a byte, so most prompts are seen to fit without tokenising them; half
+    # of the length is left to the chat template.
+    if prompt_bytes < tokenizer.max_seq_len // 2:
+        return True
+    return not all(tokenizer({"messages": messages[: first + 1]})["mask"])

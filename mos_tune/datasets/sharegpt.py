@@ -16,7 +16,7 @@ from torchtune import utils
 from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.datasets.rows import RowsDataset, maybe_pack
+from mos_tune.datasets.rows import RowsDataset, has_response
 from mos_tune.errors import UserError
 
 log = utils.get_logger("INFO")
@@ -42,15 +42,15 @@ def sharegpt_dataset(
     source: str = "anon8231489123/ShareGPT_Vicuna_unfiltered",
     data_files: str = "ShareGPT_V3_unfiltered_cleaned_split.json",
     split: str = "train",
-    packed: bool = False,
     **load_dataset_kwargs: Any,
 ) -> Dataset:
     """Load conversations of several turns, every answer of which is trained on.
 
     A third of the published rows are later parts of long conversations and start with an answer
     to a question that is not there; torchtune's ``chat_dataset`` stops at the first of them. Here
-    such an answer is left out, as is a last question without an answer, and rows that still do not
-    alternate are dropped; what was dropped is logged once.
+    such an answer is left out, as is a last question without an answer. Rows that still do not
+    alternate, and rows whose first question alone fills the tokenizer's ``max_seq_len``, are
+    dropped; how many and why is logged.
 
     Args:
         tokenizer (ModelTokenizer): the model's tokenizer.
@@ -59,7 +59,6 @@ def sharegpt_dataset(
             Default: the published repository's one of its several versions that is whole and
             cleaned.
         split (str): the split to load. Default "train", which is what a lone file is called.
-        packed (bool): whether to pack examples to the tokenizer's ``max_seq_len``. Default False.
         **load_dataset_kwargs (Any): more arguments of ``datasets.load_dataset``.
 
     Returns:
@@ -73,11 +72,14 @@ def sharegpt_dataset(
     dropped: Counter[str] = Counter()
     for index, conversation in enumerate(rows["conversations"]):
         try:
-            conversation_to_messages(conversation)
+            messages = conversation_to_messages(conversation)
         except BrokenConversation as reason:
             dropped[str(reason)] += 1
-        else:
+            continue
+        if has_response(messages, tokenizer):
             usable.append(index)
+        else:
+            dropped["no answer within max_seq_len"] += 1
     counts = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common())
     if not usable:
         raise UserError(
@@ -87,12 +89,11 @@ def sharegpt_dataset(
     utils.log_rank_zero(
         log, f"{data_files}: {len(usable)} of {len(rows)} conversations; dropped: {counts or 0}"
     )
-    dataset = RowsDataset(
+    return RowsDataset(
         rows.select(usable),
         lambda row: conversation_to_messages(row["conversations"]),
         tokenizer,
     )
-    return maybe_pack(dataset, tokenizer, packed)
 
 
 def conversation_to_messages(conversation: Sequence[Mapping[str, str]]) -> list[Message]:

@@ -7,5 +7,6 @@
 """Model builders in torchtune's conventions."""
 
 from mos_tune.models.qwen1_5 import qwen1_5_0_5b
+from mos_tune.models.scratch import ScratchHFCheckpointer
 
-__all__ = ["qwen1_5_0_5b"]
+__all__ = ["ScratchHFCheckpointer", "qwen1_5_0_5b"]

@@ -16,7 +16,8 @@ from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
 from mos_tune.errors import UserError
 
-SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>", "<system>", "<user>", "<assistant>")
+# <unk>, <bos> and <eos> come first, as transformers' Llama config takes for granted.
+SPECIAL_TOKENS = ("<unk>", "<bos>", "<eos>", "<pad>", "<system>", "<user>", "<assistant>")
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " \n"
 
 
@@ -32,21 +33,26 @@ class CharTokenizer(ModelTokenizer, Transform):
     text are always masked: a response is its text and its ``<eos>``, nothing else.
 
     Args:
-        max_seq_len: Longest list of tokens that :meth:`tokenize_messages` returns, in tokens;
-            what goes beyond is cut off at the end. None (default) cuts nothing.
+        max_seq_len (int | None): longest conversation, in tokens; what goes beyond is cut off at
+            the end. Default None: no limit.
 
     Attributes:
-        special_tokens: Text of every special token and its id.
-        pad_id: Id that collators pad with.
-        stop_tokens: Ids that end a generation.
+        special_tokens (dict[str, int]): every special token's text and id.
+        pad_id (int): what collators pad with.
+        stop_tokens (list[int]): what ends a generation.
 
-    Examples:
+    Raises:
+        UserError: if ``max_seq_len`` is below 1.
+
+    Example:
         >>> tokenizer = CharTokenizer()
         >>> tokenizer.decode(tokenizer.encode("copy 123"))
         'copy 123'
     """
 
     def __init__(self, max_seq_len: int | None = None) -> None:
+        if max_seq_len is not None and max_seq_len < 1:
+            raise UserError(f"tokenizer.max_seq_len must be null or at least 1, got {max_seq_len}")
         self.max_seq_len = max_seq_len
         self.special_tokens = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
         self.pad_id = self.special_tokens["<pad>"]
@@ -66,12 +72,12 @@ class CharTokenizer(ModelTokenizer, Transform):
         """Turn text into token ids, one per character.
 
         Args:
-            text: Any text. The name of a special token in it is read as plain characters.
-            add_bos: Whether ``<bos>`` comes first.
-            add_eos: Whether ``<eos>`` comes last.
+            text (str): any text; a special token's name in it is read as plain characters.
+            add_bos (bool): whether ``<bos>`` comes first.
+            add_eos (bool): whether ``<eos>`` comes last.
 
         Returns:
-            The token ids.
+            list[int]: the token ids.
         """
         tokens = [self._id_of.get(character, self.unk_id) for character in text]
         return [self.bos_id] * add_bos + tokens + [self.eos_id] * add_eos
@@ -85,12 +91,12 @@ class CharTokenizer(ModelTokenizer, Transform):
         """Turn token ids into text.
 
         Args:
-            token_ids: The ids, each below :attr:`vocab_size`.
-            truncate_at_eos: Whether the text ends at the first ``<eos>``.
-            skip_special_tokens: Whether special tokens are left out of the text.
+            token_ids (list[int]): ids below :attr:`vocab_size`.
+            truncate_at_eos (bool): whether the text ends before the first ``<eos>``.
+            skip_special_tokens (bool): whether special tokens are left out of the text.
 
         Returns:
-            The text.
+            str: the text.
         """
         if truncate_at_eos and self.eos_id in token_ids:
             token_ids = token_ids[: token_ids.index(self.eos_id)]
@@ -103,23 +109,24 @@ class CharTokenizer(ModelTokenizer, Transform):
         """Turn a conversation into token ids and a mask.
 
         Args:
-            messages: The turns, with the roles system, user or assistant and text only.
-            add_end_tokens: Whether the last assistant message is closed with ``<eos>``. False
-                for generation, which goes on from there.
+            messages (list[Message]): turns of the system, user and assistant, text only.
+            add_end_tokens (bool): whether a last message of the assistant ends with ``<eos>``;
+                False for generation, which goes on from there.
 
         Returns:
-            The token ids and, for each, whether it is masked (True: not trained on).
+            tuple[list[int], list[bool]]: the token ids, and for each whether it is masked (True:
+            not trained on).
 
         Raises:
-            UserError: If a role has no token here.
+            UserError: if a role has no token here.
         """
         tokens, mask = [self.bos_id], [True]
         for i, message in enumerate(messages):
             role = f"<{message.role}>"
             if role not in self.special_tokens:
                 raise UserError(
-                    f"tokenizer: a message has the role {message.role!r}, "
-                    "CharTokenizer knows system, user and assistant."
+                    "tokenizer: CharTokenizer knows the roles system, user and assistant, "
+                    f"got a message with the role {message.role!r}"
                 )
             closed = message.role == "assistant" and (add_end_tokens or i < len(messages) - 1)
             body = self.encode(message.text_content, add_bos=False, add_eos=closed)
@@ -132,11 +139,11 @@ class CharTokenizer(ModelTokenizer, Transform):
         """Replace a sample's ``messages`` by its ``tokens`` and ``mask``.
 
         Args:
-            sample: A sample with the key ``messages``, a list of messages.
-            inference: Whether a model is to continue the last message instead of learning it.
+            sample (Mapping[str, Any]): has the key ``messages``, a list of messages.
+            inference (bool): whether a model is to continue the last message, not to learn it.
 
         Returns:
-            The other keys of the sample, with ``tokens`` and ``mask``.
+            dict[str, Any]: the sample's other keys, with ``tokens`` and ``mask``.
         """
         rest = {key: value for key, value in sample.items() if key != "messages"}
         tokens, mask = self.tokenize_messages(sample["messages"], add_end_tokens=not inference)

@@ -5,7 +5,7 @@
 # LICENSE file in the root directory of this source tree.
 
 
-"""Draws mixture.png from mixture.jsonl, also of a run that is unfinished or long over.
+"""Draw mixture.png from mixture.jsonl, also of a run that is unfinished or long over.
 
 python -m mos_tune.training.picture OUTPUT_DIR/mixture.jsonl [PNG]
 """
@@ -25,9 +25,9 @@ from mos_tune.errors import UserError
 from mos_tune.training.picture_data import MEAN, Curve, RunCurves, read_curves
 from mos_tune.training.picture_labels import FONT_SIZE, LABEL_HEIGHT, label_line_ends
 
-# From dark to light, so that they differ in grey too; chosen from Paul Tol's schemes, which
+# From dark to light, so that they differ in grey too; after Paul Tol's schemes, which
 # readers with any common colour-vision deficiency can tell apart. Dashes and markers back them.
-_COLOURS = ("#332288", "#882255", "#117733", "#CC6677", "#44AA99", "#DDAA33")
+_COLOURS = ("#332288", "#882255", "#228833", "#CC6677", "#55BBAA", "#E0B040")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = "os^DvPX"
 _MOST_NAMED = 10
@@ -35,15 +35,15 @@ _UNNAMED = {"color": "0.8", "linewidth": 0.6, "zorder": 1}
 
 
 def draw_mixture(mixture_jsonl: Path, picture: Path) -> None:
-    """Draws the picture of a run: mixture, rewards and held-out losses.
+    """Draw the picture of a run: mixture, rewards and held-out losses.
 
     Args:
-        mixture_jsonl: The run's mixture.jsonl. A last line that a killed run left unfinished is
-            ignored.
-        picture: The PNG to write. It is touched only once the new one is complete.
+        mixture_jsonl (Path): the run's mixture.jsonl. A last line that a killed run left unfinished
+            is ignored.
+        picture (Path): the PNG to write; it is touched only once the new one is complete.
 
     Raises:
-        UserError: If the file is missing, has no start event, or has a line that is not an event.
+        UserError: if the file is missing, has no start event, or has a line that is not an event.
     """
     figure = mixture_figure(read_curves(mixture_jsonl))
     png = io.BytesIO()
@@ -52,14 +52,14 @@ def draw_mixture(mixture_jsonl: Path, picture: Path) -> None:
 
 
 def mixture_figure(run: RunCurves) -> Figure:
-    """Draws the learned mixture, the rewards and the held-out losses over the optimizer steps.
+    """Draw the learned mixture, the rewards and the held-out losses over the optimizer steps.
 
     Args:
-        run: The curves. Without rewards or held-out losses the panel is left out. Of more than
-            ten datasets, the ten with the largest probability at the end are named.
+        run (RunCurves): the curves. Without rewards or held-out losses the panel is left out. Of
+            more than ten datasets, the ten with the largest probability at the end are named.
 
     Returns:
-        A figure 7 inches wide, one panel below the other, with labels at the ends of the lines.
+        Figure: 7 inches wide, one panel below the other, with labels at the ends of the lines.
     """
     smoothed = run.raw_rewards != run.rewards
     panels: list[tuple[str, str, Curve]] = [
@@ -150,7 +150,8 @@ def _draw_faintly(axis: Axes, curve: Curve, looks: Mapping[str, Mapping[str, Any
         axis.plot(steps, [values[name] for _, values in curve], **look)
 
 
-def _main() -> None:
+def main() -> None:
+    """Read the command line and draw."""
     parser = argparse.ArgumentParser(description="Draw the picture of a run's mixture.")
     parser.add_argument("mixture_jsonl", type=Path)
     parser.add_argument("png", type=Path, nargs="?", help="default: mixture.png beside the file")
@@ -163,4 +164,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()

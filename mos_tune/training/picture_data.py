@@ -27,13 +27,13 @@ class RunCurves:
     """What one run logged, each quantity over the optimizer steps.
 
     Args:
-        names: The datasets, in the config's order.
-        last_step: The latest step of any event.
-        probabilities: At the start and after every scorer update.
-        rewards: After smoothing (Eq. 11), at every update.
-        raw_rewards: Before smoothing, at every update.
-        losses: Held-out losses in nats per response token, with their mean as ``MEAN`` if there
-            are several.
+        names (list[str]): the datasets, in the config's order.
+        last_step (int): step of the last event.
+        probabilities (Curve): at the start and after every scorer update.
+        rewards (Curve): after smoothing (Eq. 11), at every update.
+        raw_rewards (Curve): before smoothing, at every update.
+        losses (Curve): held-out losses in nats per response token, with their mean as ``MEAN`` if
+            there are several.
     """
 
     names: list[str]
@@ -44,7 +44,7 @@ class RunCurves:
     losses: Curve = field(default_factory=list)
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Appends one event of mixture.jsonl; kinds that hold no curve count as steps only."""
+        """Append one event of mixture.jsonl; kinds that hold no curve count as steps only."""
         self.last_step = event["step"]
         if event["event"] in ("start", "update"):
             self._append(self.probabilities, event["probabilities"])
@@ -63,17 +63,17 @@ class RunCurves:
 
 
 def read_curves(mixture_jsonl: Path) -> RunCurves:
-    """Reads a run's mixture.jsonl, finished or not.
+    """Read a run's mixture.jsonl, finished or not.
 
     Args:
-        mixture_jsonl: One event per line, the start event first. A last line that a killed run
-            left unfinished is ignored.
+        mixture_jsonl (Path): one event per line, the start event first. A last line that a killed
+            run left unfinished is ignored.
 
     Returns:
-        The run's curves.
+        RunCurves: the run's curves.
 
     Raises:
-        UserError: If the file is missing, has no start event, or has a line that is not an event.
+        UserError: if the file is missing, has no start event, or has a line that is not an event.
     """
     try:
         lines = mixture_jsonl.read_text(encoding="utf-8").splitlines()

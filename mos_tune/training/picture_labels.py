@@ -28,15 +28,16 @@ def label_line_ends(
     last: Mapping[str, float],
     looks: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Writes name and last value to the right of each line's end, without overlaps.
+    """Write name and last value to the right of each line's end, without overlaps.
 
     A piece of the line stands before its name, so that it is found in grey too.
 
     Args:
-        axis: A panel whose height and ranges are settled.
-        step: Where the lines end.
-        last: Their values there.
-        looks: Keyword arguments of the line for every name that gets a label.
+        axis (Axes): a panel whose height and ranges are settled.
+        step (int): where the lines end.
+        last (Mapping[str, float]): their values there.
+        looks (Mapping[str, Mapping[str, Any]]): keyword arguments of the line, for every name
+            that gets a label.
     """
     names = sorted((name for name in last if name in looks), key=lambda name: last[name])
     left, right = axis.get_xlim()
@@ -52,19 +53,19 @@ def label_line_ends(
             axis.add_artist(Line2D(x, y, transform=axis.transAxes, clip_on=False, **style))
         shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
         text = f"{shown} {last[name]:.3f}"
-        place = {"transform": axis.transAxes, "va": "center", "fontsize": FONT_SIZE}
-        axis.text(1.09, height, text, parse_math=False, **place)
+        label = axis.text(1.09, height, text, transform=axis.transAxes, fontsize=FONT_SIZE)
+        label.set(verticalalignment="center", parse_math=False)
 
 
 def spread_out(wanted: Sequence[float], gap: float) -> list[float]:
-    """Moves ascending heights within ``[0, 1]`` as little as possible until ``gap`` parts them.
+    """Move ascending heights within ``[0, 1]`` as little as possible until ``gap`` parts them.
 
     Args:
-        wanted: Where the labels would stand, ascending.
-        gap: The least distance of two neighbours.
+        wanted (Sequence[float]): where the labels would stand, ascending.
+        gap (float): the least distance of two neighbours.
 
     Returns:
-        Ascending heights; they stay within ``[0, 1]`` where that holds all of them.
+        list[float]: ascending heights; they stay within ``[0, 1]`` where that holds all of them.
     """
     groups: list[list[float]] = []  # labels that touch stand around the mean of their wishes
     for index, height in enumerate(wanted):

@@ -108,6 +108,14 @@ def test_examples_are_tokenised_with_the_prompt_masked(p3):
     assert "big 7<" in tokenizer.decode(dataset[7]["tokens"], skip_special_tokens=False)
 
 
+def test_a_prompt_that_fills_the_length_is_dropped(p3, caplog):
+    tokenizer = CharTokenizer(max_seq_len=9)
+    # "big 7" leaves room for one token of the answer, "big 17" for none.
+    dataset = p3_dataset(tokenizer, source=p3, subsets=["big"], examples_per_subset=50)
+    assert len(dataset) == 10
+    assert "40 examples have no room for an answer" in caplog.text
+
+
 def test_a_split_that_no_subset_has_is_refused(p3):
     with pytest.raises(UserError, match="no split test in any of its 3 subsets"):
         draw_p3(p3, split="test")

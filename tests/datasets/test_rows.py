@@ -6,10 +6,9 @@
 
 import pytest
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
-from torchtune.datasets import PackedDataset, SFTDataset
+from torchtune.datasets import SFTDataset
 
-from mos_tune.datasets.rows import RowsDataset, maybe_pack, prompt_and_response
-from mos_tune.errors import UserError
+from mos_tune.datasets.rows import RowsDataset, has_response, prompt_and_response
 from mos_tune.tokenizers import CharTokenizer
 
 ROWS = [{"q": "one", "a": "1"}, {"q": "two", "a": "22"}]
@@ -45,16 +44,13 @@ def test_only_the_response_is_trained_on():
     assert trained == tokenizer.encode("22", add_bos=False, add_eos=True)
 
 
-def test_packing():
-    tokenizer = CharTokenizer(max_seq_len=64)
-    dataset = RowsDataset(ROWS, to_messages, tokenizer)
-    assert maybe_pack(dataset, tokenizer, packed=False) is dataset
-    packed = maybe_pack(dataset, tokenizer, packed=True)
-    assert isinstance(packed, PackedDataset)
-    assert len(packed) == 1
-
-
-def test_packing_needs_a_length():
-    tokenizer = CharTokenizer()
-    with pytest.raises(UserError, match="tokenizer.max_seq_len"):
-        maybe_pack(RowsDataset(ROWS, to_messages, tokenizer), tokenizer, packed=True)
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    # <bos><user>, ten characters, <assistant>, one character, <eos>.
+    [(None, True), (100, True), (16, True), (14, True), (13, False), (5, False)],
+)
+def test_has_response(length, expected):
+    tokenizer = CharTokenizer(max_seq_len=length)
+    messages = prompt_and_response("0123456789", "x")
+    assert has_response(messages, tokenizer) is expected
+    assert expected is not all(tokenizer({"messages": messages})["mask"])

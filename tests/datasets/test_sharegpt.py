@@ -102,6 +102,13 @@ def test_usable_rows_are_kept_and_the_others_counted(tmp_path, caplog):
     assert "do not alternate: 1" in caplog.text
 
 
+def test_a_question_that_fills_the_length_is_dropped(tmp_path, caplog):
+    source = write(tmp_path, [turns(("human", "a" * 60), ("gpt", "b")), WHOLE])
+    dataset = sharegpt_dataset(CharTokenizer(max_seq_len=40), **source)
+    assert len(dataset) == 1
+    assert "no answer within max_seq_len: 1" in caplog.text
+
+
 def test_torchtune_s_own_builder_stops_at_a_continued_conversation(tmp_path):
     source = write(tmp_path, [CONTINUED])
     dataset = chat_dataset(

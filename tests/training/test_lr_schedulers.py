@@ -90,7 +90,7 @@ def test_can_be_built_from_a_config_as_the_recipe_does():
 
     cfg = OmegaConf.create(
         {
-            "_component_": "mos_tune.training.lr_schedulers.get_linear_schedule_with_warmup",
+            "_component_": "mos_tune.training.get_linear_schedule_with_warmup",
             "warmup_fraction": 0.5,
         }
     )

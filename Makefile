@@ -1,0 +1,44 @@
+# make run       sets everything up and learns a mixture of four small generated datasets
+# make test      sets everything up and runs the tests
+# make smollm2   sets everything up, prepares SmolLM2-135M and four real datasets, fine-tunes on them
+# make lint      checks style and types
+#
+# PYTHON=python3.12 picks the interpreter (3.10 to 3.12), VENV=DIR the place of the environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+RECIPE = recipes/full_finetune_mos_distributed.py
+READY = $(VENV)/ready
+
+.PHONY: help run test smollm2 lint clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+run: $(READY)
+	$(VENV)/bin/tune run --nproc_per_node 2 $(RECIPE) --config configs/tiny_llama3_mos.yaml
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+
+smollm2: $(READY)
+	$(VENV)/bin/python -m mos_tune.prepare.smollm2
+	$(VENV)/bin/tune run --nproc_per_node 2 $(RECIPE) --config configs/smollm2_135M_mos.yaml
+
+lint: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || { \
+		echo "mos-tune needs Python 3.10, 3.11 or 3.12, but '$(PYTHON) --version' says:" >&2; \
+		$(PYTHON) --version >&2; \
+		echo "Name another interpreter, for example: make PYTHON=python3.11 run" >&2; exit 1; }
+	@echo "Setting up $(VENV); the first time this takes some minutes."
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,prepare]'
+	@touch $(READY)

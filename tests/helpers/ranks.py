@@ -1,0 +1,39 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Run a function on several gloo ranks of this machine."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _work(rank: int, world_size: int, port: int, fn: Callable, arguments: tuple, out: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
+    )
+    torch.save(fn(rank, world_size, *arguments), f"{out}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def on_ranks(world_size: int, fn: Callable, directory: Path, *arguments: Any) -> list[Any]:
+    """Give what ``fn(rank, world_size, *arguments)`` returns on every rank."""
+    directory.mkdir(parents=True, exist_ok=True)
+    mp.spawn(_work, (world_size, _free_port(), fn, arguments, str(directory)), nprocs=world_size)
+    return [torch.load(directory / f"{rank}.pt") for rank in range(world_size)]

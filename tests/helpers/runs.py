@@ -1,0 +1,129 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Start recipes as a user does, and read what they leave."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from helpers.hf_models import tiny_llama
+
+REPOSITORY = Path(__file__).parents[2]
+RECIPE = "recipes/full_finetune_mos_distributed.py"
+SIZES = {"count": 400, "copy": 60, "sort": 150, "reverse": 30}
+
+
+def config(directory: Path) -> dict:
+    """A complete config of a tiny run, with its base checkpoint written to ``directory``."""
+    base = directory / "base"
+    _, model = tiny_llama(base)
+    return {
+        "output_dir": str(directory / "run"),
+        "tokenizer": {"_component_": "mos_tune.tokenizers.CharTokenizer", "max_seq_len": 64},
+        "dataset": {
+            skill: {"_component_": "mos_tune.datasets.skill_dataset", "skill": skill, "size": size}
+            for skill, size in SIZES.items()
+        },
+        "seed": 1,
+        "shuffle": True,
+        "model": model,
+        "checkpointer": {
+            "_component_": "torchtune.training.FullModelHFCheckpointer",
+            "checkpoint_dir": str(base),
+            "checkpoint_files": ["model.safetensors"],
+            "recipe_checkpoint": None,
+            "output_dir": "${output_dir}",
+            "model_type": "LLAMA3",
+        },
+        "resume_from_checkpoint": False,
+        "epochs": 1,
+        "max_steps_per_epoch": 12,
+        "batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "optimizer": {"_component_": "torch.optim.AdamW", "lr": 1e-3},
+        "loss": {"_component_": "torchtune.modules.loss.CEWithChunkedOutputLoss"},
+        "metric_logger": {
+            "_component_": "torchtune.training.metric_logging.DiskLogger",
+            "log_dir": "${output_dir}/logs",
+            "filename": "log.txt",
+        },
+        "device": "cpu",
+        "dtype": "fp32",
+        "compile": False,
+        "optimizer_in_bwd": False,
+        "enable_activation_checkpointing": False,
+        "log_every_n_steps": 1,
+        "log_examples": True,
+        "sampler": {
+            "_component_": "mos_tune.mixture.MixtureSampler",
+            "temperature": "inf",
+            "draw": "example",
+        },
+        "scorer": {"_component_": "mos_tune.scorers.MLPScorer", "update_every": 4},
+        "reward": {"_component_": "mos_tune.rewards.DifficultyReward", "batch_size": 8},
+        "validation": {"every_n_steps": 5, "fraction": 0.1, "max_examples": 8},
+    }
+
+
+@dataclass
+class Run:
+    """A finished run."""
+
+    code: int
+    output: str
+    directory: Path
+
+    def events(self, name: str) -> list[dict]:
+        lines = (self.directory / "mixture.jsonl").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == name]
+
+    def examples(self) -> list[list]:
+        lines = (self.directory / "examples.jsonl").read_text().splitlines()
+        return [json.loads(line)["examples"] for line in lines]
+
+    def metric(self, name: str) -> dict[int, float]:
+        """One scalar by step, as the disk logger wrote it."""
+        values = {}
+        for line in (self.directory / "logs" / "log.txt").read_text().splitlines():
+            step, rest = line.removeprefix("Step ").split(" | ")
+            for pair in rest.split():
+                key, _, value = pair.rpartition(":")
+                if key == name:
+                    values[int(step)] = float(value)
+        return values
+
+    def losses(self) -> list[float]:
+        return list(self.metric("loss").values())
+
+
+def tune(
+    settings: dict, *overrides: str, processes: int = 2, recipe: str = RECIPE, ok: bool = True
+) -> Run:
+    """Run ``tune run`` on ``settings`` from the repository's folder."""
+    directory = Path(settings["output_dir"])
+    file = directory.with_suffix(".yaml")
+    OmegaConf.save(OmegaConf.create(settings), file)
+    tune_program = str(Path(sys.executable).with_name("tune"))
+    command = [tune_program, "run", "--nproc_per_node", str(processes), recipe]
+    finished = subprocess.run(
+        [*command, "--config", str(file), *overrides],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "tests"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    output = re.sub(r"\x1b\[[0-9;]*m", "", finished.stdout + finished.stderr)
+    if ok:
+        assert finished.returncode == 0, output[-6000:]
+    return Run(finished.returncode, output, directory)

@@ -1,0 +1,112 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+import pytest
+import torch
+
+from mos_tune.errors import UserError
+from mos_tune.mixture import MixtureLoader, MixtureSampler
+
+SIZES = {"a": 11, "b": 5}
+
+
+class Listener:
+    """Moves the probabilities at every step, as a scorer would."""
+
+    def __init__(self):
+        self.calls = []
+
+    def probabilities(self):
+        share = 0.2 + 0.1 * sum(call == "end" for call, *_ in self.calls)
+        return torch.tensor([share, 1 - share], dtype=torch.float64)
+
+    def on_draw(self, step, examples):
+        self.calls.append(("draw", step, examples))
+
+    def on_batch(self, datasets, batch):
+        self.calls.append(("batch", datasets, batch))
+
+    def on_step_end(self, step):
+        self.calls.append(("end", step))
+
+    def state_dict(self):
+        return {"calls": len(self.calls)}
+
+
+def loader(rank=0, world_size=1, batch_size=2, accumulation_steps=2, datasets=None, **options):
+    global_batch_size = world_size * batch_size * accumulation_steps
+    sampler = MixtureSampler(SIZES, global_batch_size=global_batch_size, seed=0, **options)
+    datasets = datasets or [[("a", i) for i in range(11)], [("b", i) for i in range(5)]]
+    return MixtureLoader(
+        datasets,
+        sampler,
+        Listener(),
+        collate=lambda rows: {"rows": rows},
+        batch_size=batch_size,
+        accumulation_steps=accumulation_steps,
+        steps_per_epoch=3,
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+def steps_drawn(one):
+    return [examples for call, _, *rest in one._listener.calls if call == "draw" for examples in rest]
+
+
+@pytest.mark.parametrize("draw", ["example", "batch"])
+def test_the_global_order_is_the_same_on_1_2_and_4_ranks(draw):
+    seen = []
+    for world_size, batch_size in ((1, 4), (2, 2), (4, 1)):
+        ranks = [loader(r, world_size, batch_size, draw=draw) for r in range(world_size)]
+        batches = [[batch["rows"] for batch in one] for one in ranks]
+        assert all(steps_drawn(one) == steps_drawn(ranks[0]) for one in ranks)
+        seen.append(steps_drawn(ranks[0]))
+        names = list(SIZES)
+        for step, examples in enumerate(steps_drawn(ranks[0])):
+            mine = [batches[r][2 * step + k] for k in (0, 1) for r in range(world_size)]
+            everyone = sorted(row for rows in mine for row in rows)
+            assert everyone == sorted((names[dataset], index) for dataset, index in examples)
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_a_step_ends_before_the_next_is_drawn():
+    one = loader()
+    for _ in one:
+        pass
+    calls = [call for call, *_ in one._listener.calls]
+    assert calls == ["draw", "batch", "batch", "end"] * 3
+    assert [step for call, step, *_ in one._listener.calls if call == "end"] == [1, 2, 3]
+
+
+def test_steps_count_on_over_epochs():
+    one = loader()
+    for _ in range(2):
+        for _ in one:
+            pass
+    assert [step for call, step, *_ in one._listener.calls if call == "end"] == [1, 2, 3, 4, 5, 6]
+    assert len(one) == 6
+
+
+def test_the_listener_knows_each_rows_dataset():
+    one = loader()
+    for batch in one:
+        _, datasets, told = one._listener.calls[-1]
+        assert told is batch
+        assert [list(SIZES)[d] for d in datasets] == [name for name, _ in batch["rows"]]
+
+
+def test_an_unreadable_example_is_named():
+    class Broken:
+        def __getitem__(self, index):
+            raise OSError("disk gone")
+
+    with pytest.raises(UserError, match=r"dataset.b: training example \d: disk gone"):
+        list(loader(datasets=[[("a", i) for i in range(11)], Broken()]))
+
+
+def test_state_is_the_listeners():
+    assert loader().state_dict() == {"calls": 0}

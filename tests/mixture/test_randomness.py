@@ -1,0 +1,18 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+from mos_tune.mixture import counter_based_rng
+
+
+def test_a_stream_depends_on_its_purpose_alone():
+    first = counter_based_rng(1, "draw", 10**6).random(3)
+    counter_based_rng(1, "draw", 5).random(100)
+    assert (counter_based_rng(1, "draw", 10**6).random(3) == first).all()
+
+
+def test_streams_of_different_purposes_differ():
+    arguments = [(1, "draw", 1), (2, "draw", 1), (1, "order", 1), (1, "draw", 2), (1, "draw", "1")]
+    assert len({counter_based_rng(*a).random() for a in arguments}) == len(arguments)

@@ -1,0 +1,85 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+import pytest
+import torch
+from helpers.probing import examples, probes
+from torch import nn
+
+from mos_tune.errors import UserError
+from mos_tune.rewards import Reward
+
+NAMES = ["a", "b"]
+
+
+class Scripted(Reward):
+    """Gives the measurements it was told."""
+
+    def __init__(self, measurements, **options):
+        super().__init__(NAMES, **options)
+        self._measurements = iter(measurements)
+
+    def measure(self, model, probes):
+        return torch.tensor(next(self._measurements))
+
+
+def updates(reward, count):
+    some = probes({"a": examples(1, 0), "b": examples(1, 1)})
+    return [reward.update(nn.Identity(), some) for _ in range(count)]
+
+
+def test_smoothing_is_equation_11_on_the_smoothed_value():
+    measurements = [[1.0, 0.2], [0.5, 0.4], [0.1, 0.9]]
+    reward = Scripted(measurements, smoothing=0.9)
+    expected = torch.tensor(measurements[0]).double()
+    for new, (raw, smoothed) in zip(measurements, updates(reward, 3), strict=True):
+        new = torch.tensor(new).double()
+        if new.tolist() != expected.tolist():
+            expected = 0.9 * new + 0.1 * expected
+        torch.testing.assert_close(raw, new)
+        torch.testing.assert_close(smoothed, expected)
+
+
+def test_smoothing_of_1_is_off():
+    assert [s.tolist() for _, s in updates(Scripted([[1.0, 0.0], [0.25, 0.5]], smoothing=1.0), 2)] == [
+        [1.0, 0.0],
+        [0.25, 0.5],
+    ]
+
+
+def test_negative_rewards_are_clamped_but_reported():
+    raw, smoothed = updates(Scripted([[-0.5, 0.5]]), 1)[0]
+    assert raw.tolist() == [-0.5, 0.5] and smoothed.tolist() == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_reward_that_is_not_finite_stops_with_the_datasets_name(bad):
+    with pytest.raises(UserError, match=f"the reward of dataset.b is {bad}"):
+        updates(Scripted([[0.5, bad]]), 1)
+
+
+def test_a_restored_reward_goes_on():
+    first = Scripted([[1.0, 0.5], [0.3, 0.1]])
+    updates(first, 1)
+    second = Scripted([[0.3, 0.1]])
+    second.load_state_dict(first.state_dict())
+    torch.testing.assert_close(updates(second, 1), updates(first, 1))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", 1.5),
+        ("smoothing", 0.0),
+        ("smoothing", 1.1),
+        ("smoothing", "much"),
+        ("specialist", "c"),
+    ],
+)
+def test_bad_options_name_key_and_value(option, value):
+    with pytest.raises(UserError, match=f"reward.{option} .*{value}"):
+        Scripted([], **{option: value})
