@@ -9,8 +9,8 @@
     python benchmarks/scorer_tracking.py
 
 Starts uniform, draws rewards uniformly from [0.2, 1.2] and updates on the same rewards again and
-again. Prints the share of the way to the fixed point ``R / sum(R)`` (L1 distance) that is left after
-1, 2, 5 and 48 updates (48: as many as in the paper's runs), as median and worst of 20 draws.
+again. Prints the share of the way to the fixed point ``R / sum(R)`` (L1 distance) that is left
+after 1, 2, 5 and 48 updates (48: as many as in the paper's runs), as median and worst of 20 draws.
 """
 
 import time
@@ -46,7 +46,11 @@ def distances(options: dict, count: int, draw: int) -> list[float]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(f"{'N':>4}  {'scorer':24}" + "".join(f"{f'after {u}':>18}" for u in UPDATES) + "   ms/update")
+    print(
+        f"{'N':>4}  {'scorer':24}"
+        + "".join(f"{f'after {u}':>18}" for u in UPDATES)
+        + "   ms/update"
+    )
     for count in (4, 20, 100):
         for kind, options in KINDS.items():
             started = time.perf_counter()

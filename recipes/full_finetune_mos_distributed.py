@@ -6,8 +6,7 @@
 
 """Full finetuning on a learned mixture of datasets, on one or several devices.
 
-    tune run --nproc_per_node 8 recipes/full_finetune_mos_distributed.py \
-        --config configs/llama3_8B_mos.yaml
+``tune run --nproc_per_node 8 recipes/full_finetune_mos_distributed.py --config CONFIG``
 """
 
 from mos_tune.training import MixtureRecipe, launch, load_stock_recipe

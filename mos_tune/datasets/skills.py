@@ -116,8 +116,8 @@ def skill_dataset(
             but not the skill has a perplexity of ``difficulty`` per symbol (less in ``sort``, whose
             answers are not uniform): the higher, the slower to learn. Default 10.
         similarity (float): share of the examples in the style that all skills have in common
-            (``please copy 4096``), 0 to 1. The rest is in the skill's own style (``COPY OKTQ``, with
-            ten letters that stand for numbers in no other skill). Datasets of high similarity
+            (``please copy 4096``), 0 to 1. The rest is in the skill's own style (``COPY OKTQ``,
+            with ten letters that stand for numbers in no other skill). Datasets of high similarity
             resemble each other in their mean hidden states; one of low similarity resembles none.
             Default 1.0.
         length (int): symbols in a question, and in its answer. Default 8.

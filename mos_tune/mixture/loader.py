@@ -38,10 +38,10 @@ class StepListener(Protocol):
 class MixtureLoader:
     """Yield this rank's micro-batches, and call the listener between two steps.
 
-    A train loop that asks for the first micro-batch of step t has completed step t - 1: the optimizer
-    has stepped and the gradients are gone. That is when ``on_step_end(t - 1)`` is called. The last
-    step of an epoch ends when the loop asks for one micro-batch more, so a loop must exhaust the
-    loader and not ``break``.
+    A train loop that asks for the first micro-batch of step t has completed step t - 1: the
+    optimizer has stepped and the gradients are gone. That is when ``on_step_end(t - 1)`` is called.
+    The last step of an epoch ends when the loop asks for one micro-batch more, so a loop must
+    exhaust the loader and not ``break``.
 
     Args:
         datasets (Sequence[Dataset]): training examples, in the order of ``sampler.names``.

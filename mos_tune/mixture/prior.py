@@ -16,7 +16,7 @@ from mos_tune.errors import UserError
 
 
 def tempered_prior(sizes: Mapping[str, int], temperature: float) -> Tensor:
-    r"""Compute ``q_tau(i) = q(i)^(1/tau) / sum_n q(n)^(1/tau)`` with ``q(i) = |D_i| / sum_n |D_n|``.
+    r"""Compute ``q_tau(i) = q(i)^(1/tau) / sum_n q(n)^(1/tau)``, q being the shares of examples.
 
     Args:
         sizes (Mapping[str, int]): number of training examples of each dataset.

@@ -22,18 +22,20 @@ class MixtureSampler:
     """Draw the global batch of every step from N datasets.
 
     What a step trains on is a function of the seed, the step, the probabilities and how many
-    examples each dataset has given so far: the same on every rank, for any number of ranks. Within a
-    dataset, examples come without replacement: each once per pass, in an order of its own per pass.
+    examples each dataset has given so far: the same on every rank, for any number of ranks. Within
+    a dataset, examples come without replacement: each once per pass, in an order of its own per
+    pass.
 
     Args:
         sizes (Mapping[str, int]): number of training examples of each dataset.
         global_batch_size (int): examples per optimizer step, over all ranks and micro-batches.
         seed (int): the run's seed.
         shuffle (bool): False keeps every dataset's own order in every pass. Default True.
-        temperature (float): tau of the prior (Eq. 3); ``inf``, the default as in the paper, is uniform.
-        draw (str): ``"example"`` draws a dataset for every example, ``"batch"`` one dataset for the
-            whole global batch (Alg. 1 to the letter). Default ``"example"``: in a pilot with four
-            real datasets drawing per batch cost 0.024 nats of mean held-out loss at equal steps.
+        temperature (float): tau of the prior (Eq. 3); ``inf``, the default as in the paper, is
+        uniform. draw (str): ``"example"`` draws a dataset for every example, ``"batch"`` one
+            dataset for the whole global batch (Alg. 1 to the letter). Default ``"example"``: in a
+            pilot with four real datasets drawing per batch cost 0.024 nats of mean held-out loss at
+            equal steps.
 
     Raises:
         UserError: if there is no dataset, one is empty, or an option is out of its range.
@@ -74,8 +76,8 @@ class MixtureSampler:
             probabilities (Tensor): probability of each dataset, shape ``[N]``.
 
         Returns:
-            list[tuple[int, int]]: dataset number and index into its training examples, for the whole
-            global batch in order.
+            list[tuple[int, int]]: dataset number and index into its training examples, for the
+            whole global batch in order.
         """
         rng = counter_based_rng(self._seed, "draw", step)
         uniforms = rng.random(self._global_batch_size if self._draw == "example" else 1)

@@ -61,8 +61,8 @@ class ScratchHFCheckpointer(FullModelHFCheckpointer):
         max_seq_len (int): longest sequence, in tokens.
         rope_base (int): base of the rotary embeddings' angles. Default 500000, as in Llama 3.
         norm_eps (float): epsilon of the norms. Default 1e-5, as in Llama 3.
-        seed (int): seed of the weights. Default 0, and not the run's seed, so that runs with several
-            seeds start from the same model.
+        seed (int): seed of the weights. Default 0, and not the run's seed, so that runs with
+            several seeds start from the same model.
         checkpoint_files (list[str] | None): as in the stock class. Default None: the file written.
         model_type (str): torchtune's name of the layout. Default ``"LLAMA3"``.
         **options (Any): the stock class's other arguments.

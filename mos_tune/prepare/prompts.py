@@ -7,13 +7,14 @@
 """Renders P3 prompt templates, as the promptsource package publishes them."""
 
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from random import Random
 from typing import Any
 
 import yaml
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, TemplateError, pass_context
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 # Between prompt and answer, and between the answer choices.
@@ -35,7 +36,7 @@ class PromptTemplates:
         self._random = Random()
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
         environment.globals["zip"] = zip
-        environment.filters["choice"] = lambda choices: self._random.choice(choices)
+        environment.filters["choice"] = self._choice
         entries = yaml.load(source, _Loader)["templates"]
         self._templates = [
             (
@@ -70,6 +71,11 @@ class PromptTemplates:
             if len(parts) == 2 and all(parts):
                 return parts[0], parts[1]
         return None
+
+    # Without the context Jinja would draw from a literal list once, when it compiles the template.
+    @pass_context
+    def _choice(self, context: Context, choices: Sequence[Any]) -> Any:
+        return self._random.choice(choices)
 
 
 def read_prompt_templates(sdist: Path, dataset: str) -> PromptTemplates:

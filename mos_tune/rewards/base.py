@@ -22,12 +22,13 @@ class Reward(ABC):
 
     A subclass gives :meth:`measure`. Measured rewards are clamped at 0, since a negative one would
     drive its dataset's probability to 0 without bound, and then smoothed over the updates:
-    ``R <- beta * R_new + (1 - beta) * R_previous`` (Eq. 11), where the first update has no previous.
+    ``R <- beta * R_new + (1 - beta) * R_previous`` (Eq. 11), where the first update has no
+    previous.
 
     Args:
         names (Sequence[str]): the datasets' names.
-        batch_size (int): L, probe examples per dataset and update, over all ranks. Default 64, as in
-            the paper. A smaller dataset gives all its examples.
+        batch_size (int): L, probe examples per dataset and update, over all ranks. Default 64, as
+            in the paper. A smaller dataset gives all its examples.
         smoothing (float): beta, the weight of the NEW reward. Default 0.9, as in the paper; 1.0
             switches smoothing off.
         specialist (str | None): name of the dataset to specialise on (MoSpec). Default None.

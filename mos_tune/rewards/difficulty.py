@@ -24,8 +24,8 @@ class DifficultyReward(Reward):
     only. A dataset that is learned quickly falls below 1 quickly. With a specialist, its reward is
     doubled (MoSpec). Examples without a response token are left out of the mean.
 
-    theta_0 is never held beside theta: before step 1 the model still is theta_0, so the perplexities
-    of all probe examples of the run are computed then and only the numbers are kept.
+    theta_0 is never held beside theta: before step 1 the model still is theta_0, so the
+    perplexities of all probe examples of the run are computed then and only the numbers are kept.
 
     Args are those of :class:`~mos_tune.rewards.Reward`. Range: above 0; a ratio, no unit.
 
@@ -50,7 +50,9 @@ class DifficultyReward(Reward):
             reference = now.new_tensor([self._reference[position] for position in batch.positions])
             ratio = torch.exp(reference - now)
             has_response = ~torch.isnan(reference)
-            return torch.stack([ratio.where(has_response, ratio.new_zeros(())), has_response], dim=1)
+            return torch.stack(
+                [ratio.where(has_response, ratio.new_zeros(())), has_response], dim=1
+            )
 
         total, count = probes.sum(ratio_and_count).unbind(dim=1)
         ratios = total / count

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NUM_CHUNKS = 8
-"""Pieces of the output projection: as many as torchtune's chunked cross-entropy takes by default."""
+"""Pieces of the output projection: as many as torchtune's chunked cross-entropy takes by
+default."""
 
 
 @contextmanager
@@ -75,8 +76,8 @@ def response_log_likelihood(
     wanted = targets != ignore_index
 
     def head(hidden: Tensor) -> Tensor:
-        # A fixed number of calls: a separately sharded output layer gathers its weight at every one,
-        # and the ranks must agree on how often.
+        # A fixed number of calls: a separately sharded output layer gathers its weight at every
+        # one, and the ranks must agree on how often.
         pieces = zip(
             hidden[wanted].tensor_split(NUM_CHUNKS),
             targets[wanted].tensor_split(NUM_CHUNKS),

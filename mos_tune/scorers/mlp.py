@@ -17,20 +17,21 @@ from mos_tune.errors import UserError
 class MLPScorer(nn.Module):
     r"""A 2-layer perceptron from available datasets to probabilities, ``p = softmax(f(a))``.
 
-    It starts exactly at the prior: the second layer's weights start at 0 and its bias at the prior's
-    logarithm. All of it runs on the CPU in float64, so equal rewards give equal bits on every rank.
+    It starts exactly at the prior: the second layer's weights start at 0 and its bias at the
+    prior's logarithm. All of it runs on the CPU in float64, so equal rewards give equal bits on
+    every rank.
 
-    An update follows the gradient of ``sum_i R(i) log p(i)``, over all available datasets, without a
-    sampled action, a weight p(i) or a baseline (Eq. 6). Its fixed point is ``p* = R / sum(R)``.
+    An update follows the gradient of ``sum_i R(i) log p(i)``, over all available datasets, without
+    a sampled action, a weight p(i) or a baseline (Eq. 6). Its fixed point is ``p* = R / sum(R)``.
 
     Args:
         prior (Tensor): float64 probabilities to start from, shape ``[N]``.
         seed (int): seed of the first layer's initial weights.
         update_every (int): S, optimizer steps between two updates. Default 100, as in the paper.
         lr (float): gamma, the scorer's learning rate. Default 1e-4, as in the paper.
-        hidden_dim (int | None): width of the perceptron; None has N free logits instead. Default 64:
-            one default update leaves 1 to 2 % of the way to p* for N = 4, 20 and 100, width 16 leaves
-            32 to 43 %, free logits 90 to 94 %; above 64 only the cost grows.
+        hidden_dim (int | None): width of the perceptron; None has N free logits instead. Default
+            64: one default update leaves 1 to 2 % of the way to p* for N = 4, 20 and 100, width 16
+            leaves 32 to 43 %, free logits 90 to 94 %; above 64 only the cost grows.
         inner_steps (int): optimizer steps on the same rewards per update. Default 200, as in the
             authors' code. 1 with ``optimizer="sgd"`` is Alg. 1 to the letter, and leaves more than
             99 % of the way after 48 updates.
@@ -87,7 +88,7 @@ class MLPScorer(nn.Module):
 
     def forward(self, available: Tensor) -> Tensor:
         """Give ``log p`` with shape ``[N]``, -inf where ``available`` (bool, ``[N]``) is False."""
-        logits = self.bias
+        logits: Tensor = self.bias
         if self.hidden is not None:
             logits = logits + self.weight @ torch.tanh(self.hidden(available.double()))
         return torch.log_softmax(logits.masked_fill(~available, -torch.inf), dim=0)

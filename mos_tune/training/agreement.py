@@ -33,7 +33,8 @@ def check_ranks_agree(values: Tensor, device: torch.device, what: str) -> None:
     hashes = [int(other) for other in everyone]
     differing = [rank for rank, value in enumerate(hashes) if value != hashes[0]]
     if differing:
+        others = ", ".join(map(str, differing))
         raise RuntimeError(
-            f"{what} differ between rank 0 and rank {', '.join(map(str, differing))}; going on would "
-            "train on different mixtures. Are all ranks on the same hardware and software?"
+            f"{what} differ between rank 0 and rank {others}; going on would train on different "
+            "mixtures. Are all ranks on the same hardware and software?"
         )

@@ -22,7 +22,9 @@ def is_off(section: DictConfig | None) -> bool:
 
     torchtune merges the latter into ``key._component_``.
     """
-    return section is None or (OmegaConf.is_dict(section) and section.get("_component_", "") is None)
+    return section is None or (
+        OmegaConf.is_dict(section) and section.get("_component_", "") is None
+    )
 
 
 def build(key: str, section: DictConfig, *args: Any, **kwargs: Any) -> Any:
@@ -42,20 +44,19 @@ def build(key: str, section: DictConfig, *args: Any, **kwargs: Any) -> Any:
     """
     if not OmegaConf.is_dict(section) or "_component_" not in section:
         raise UserError(f"{key} must name a builder as {key}._component_, got {section}")
-    path = section["_component_"]
+    path: str = section["_component_"]
     try:
-        component = _get_component_from_path(str(path))
+        component = _get_component_from_path(path)
     except (InstantiationError, ValueError) as error:
         reason = str(error).replace("\n", " ")
-        raise UserError(f"{key}._component_ {path!r} does not exist: {reason}") from error
+        raise UserError(f"{key}._component_ '{path}' does not exist: {reason}") from error
     parameters = list(inspect.signature(component).parameters.values())[len(args) :]
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         known = [parameter.name for parameter in parameters if parameter.name not in kwargs]
-        for option in section:
+        for option in map(str, section):
             if option != "_component_" and option not in known:
-                raise UserError(
-                    f"{key}.{option} is no option of {path}, which takes {', '.join(known) or 'none'}"
-                )
+                options = ", ".join(known) or "none"
+                raise UserError(f"{key}.{option} is no option of {path}, which takes {options}")
     try:
         return config.instantiate(section, *args, **kwargs)
     except UserError:

@@ -52,8 +52,8 @@ def check_config(cfg: DictConfig) -> None:
         raise UserError("reward is null but scorer is not; a scorer learns from a reward")
     if cfg.get("tensor_parallel_dim", 1) > 1:
         raise UserError(
-            f"tensor_parallel_dim is {cfg.tensor_parallel_dim}; a mixture trains data-parallel only, "
-            "with 1"
+            f"tensor_parallel_dim is {cfg.tensor_parallel_dim}; a mixture is trained with 1, "
+            "data-parallel"
         )
     if cfg.get("enable_async_checkpointing", False):
         raise UserError("enable_async_checkpointing is True; a mixture is saved with False only")
@@ -84,7 +84,9 @@ def _check_datasets(datasets: Any) -> None:
         if not OmegaConf.is_dict(section) or section.get("_component_") is None:
             raise UserError(f"dataset.{name} needs a builder as _component_, got {section}")
         if section.get("packed", False):
-            raise UserError(f"dataset.{name}.packed is True; a mixture draws single examples: False")
+            raise UserError(
+                f"dataset.{name}.packed is True; a mixture draws single examples: False"
+            )
 
 
 def _check_validation(section: Any, names: list[str]) -> None:

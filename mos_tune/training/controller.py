@@ -4,8 +4,9 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""What happens between two optimizer steps: scorer updates, held-out losses, logs."""
+"""What happens between two optimizer steps: losses, scorer updates, held-out losses."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler, probe_indices
-from mos_tune.rewards import ProbeBatch, Probes, Reward, measuring, response_log_likelihood
+from mos_tune.rewards import Probes, Reward, measuring
 from mos_tune.scorers import MLPScorer
 from mos_tune.training.agreement import check_ranks_agree
 from mos_tune.training.data import MixtureData
 from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.training.held_out import held_out_losses
 from mos_tune.training.record import MixtureRecord
 
 
@@ -32,14 +34,13 @@ class MixtureController:
         sampler (MixtureSampler): draws them; holds the prior.
         scorer (MLPScorer | None): the policy. None keeps the mixture at the prior.
         reward (Reward | None): what the policy learns from; needed with a scorer.
-        dataset_loss (DatasetLoss): training losses of the current step.
-        probes (Callable[..., Probes]): makes probes of ``datasets`` and ``indices``.
+        dataset_loss (DatasetLoss): training losses since they were last taken.
+        probes (Callable[..., Probes]): makes probes of datasets and indices.
+        record (MixtureRecord): the run's files and metrics.
         seed (int): decides which examples are probed.
         total_steps (int): optimizer steps of the whole run.
-        validate_every (int | None): optimizer steps between two held-out losses.
-        log_every (int): optimizer steps between two logs of losses and probabilities.
-        log (Callable[[dict[str, float], int], None] | None): the metric logger, on rank 0.
-        record (MixtureRecord | None): the run's files, on rank 0.
+        validate_every (int | None): optimizer steps between two held-out losses; None: never.
+        log_every (int): optimizer steps between two logs of losses and mixture.
     """
 
     def __init__(
@@ -52,12 +53,11 @@ class MixtureController:
         *,
         dataset_loss: DatasetLoss,
         probes: Callable[..., Probes],
+        record: MixtureRecord,
         seed: int,
         total_steps: int,
         validate_every: int | None,
         log_every: int,
-        log: Callable[[dict[str, float], int], None] | None,
-        record: MixtureRecord | None,
     ) -> None:
         self._model = model
         self._data = data
@@ -66,17 +66,15 @@ class MixtureController:
         self._reward = reward
         self._dataset_loss = dataset_loss
         self._probes = probes
+        self._record = record
         self._seed = seed
         self._total_steps = total_steps
         self._validate_every = validate_every
         self._log_every = log_every
-        self._log = log
-        self._record = record
-        self._names = sampler.names
         self._step = 0
         self._probability_sum = torch.zeros_like(sampler.prior)
-        self._tokens = torch.zeros_like(sampler.prior)
-        self._since_log = torch.zeros(len(self._names), 2, dtype=torch.float64)
+        self._response_tokens = torch.zeros_like(sampler.prior)
+        self._since_log = torch.zeros(len(sampler.names), 2, dtype=torch.float64)
         self.status = ""
 
     def probabilities(self) -> Tensor:
@@ -85,42 +83,32 @@ class MixtureController:
 
     def start(self) -> None:
         """Do what needs the untouched model: theta_0's perplexities, the first held-out losses."""
-        if self._reward is not None and self._scorer is not None:
-            updates = self._total_steps // self._scorer.update_every
-            chosen = [self._probe_indices(update) for update in range(1, updates + 1)]
-            union = {
+        if self._scorer is not None and self._reward is not None:
+            updates = range(1, self._total_steps // self._scorer.update_every + 1)
+            chosen = [self._probe_indices(update) for update in updates]
+            all_of_them = {
                 name: sorted({index for indices in chosen for index in indices[name]})
-                for name in self._names
+                for name in self._sampler.names
             }
-            if updates:
+            if chosen:
                 with measuring(self._model):
-                    self._reward.prepare(self._model, self._probes(self._data.train, union))
-        if self._record is not None:
-            self._record.event(
-                "start",
-                0,
-                names=self._names,
-                sizes=self._sampler.sizes,
-                probabilities=self._named(self.probabilities()),
-            )
+                    self._reward.prepare(self._model, self._probes(self._data.train, all_of_them))
+        self._record.start(self._sampler.sizes, self.probabilities())
         if self._validate_every is not None:
-            self._log_now(self._validate(0), 0)
+            self._validate()
 
     def on_draw(self, step: int, examples: list[tuple[int, int]]) -> None:
         """Count a step's mixture and write down its examples."""
-        self._probability_sum += self.probabilities()
-        drawn = {dataset for dataset, _ in examples}
-        if len(drawn) == 1:
-            self.status = f"drawn from {self._names[drawn.pop()]}"
+        names, subsets = self._sampler.names, list(self._data.train.values())
+        probabilities = self.probabilities()
+        self._probability_sum += probabilities
+        datasets = {dataset for dataset, _ in examples}
+        if len(datasets) == 1:
+            self.status = f"from {names[datasets.pop()]}"
         else:
-            shares = sorted(self._named(self.probabilities()).items(), key=lambda item: -item[1])
-            self.status = " ".join(f"{name} {share:.0%}" for name, share in shares[:5])
-        if self._record is not None:
-            subsets = list(self._data.train.values())
-            self._record.examples(
-                step,
-                [(self._names[number], subsets[number].indices[i]) for number, i in examples],
-            )
+            largest = probabilities.argsort(descending=True)[:5].tolist()
+            self.status = " ".join(f"{names[i]} {probabilities[i]:.0%}" for i in largest)
+        self._record.examples(step, [(names[i], subsets[i].indices[row]) for i, row in examples])
 
     def on_batch(self, datasets: list[int], batch: dict[str, Tensor]) -> None:
         """Note which dataset each row of the next micro-batch is from."""
@@ -130,28 +118,23 @@ class MixtureController:
         """Do, in this order: training losses, scorer update, held-out losses, logs."""
         self._step = step
         losses = self._dataset_loss.take()
-        self._check_finite(step, losses)
-        self._tokens += losses[:, 1]
+        self._check(losses)
+        self._response_tokens += losses[:, 1]
         self._since_log += losses
-        metrics: dict[str, float] = {}
         if self._scorer is not None and step % self._scorer.update_every == 0:
-            metrics |= self._update(step)
+            self._update()
         if self._validate_every is not None and (
             step % self._validate_every == 0 or step == self._total_steps
         ):
-            metrics |= self._validate(step)
+            self._validate()
         if step % self._log_every == 0:
-            metrics |= self._training_metrics()
-        self._log_now(metrics, step)
+            loss, tokens = self._since_log.unbind(dim=1)
+            self._record.training(step, loss / tokens, self.probabilities(), self._sampler.epochs)
+            self._since_log.zero_()
 
     def finish(self) -> None:
-        """Write the run's last event."""
-        if self._record is not None:
-            average = self._probability_sum / max(1, self._step)
-            self._record.event(
-                "end", self._step, average_probabilities=self._named(average), **self._counts()
-            )
-            self._record.close()
+        """End the run's record."""
+        self._record.end(self._step, self._probability_sum / max(1, self._step), self._counts())
 
     def state_dict(self) -> dict[str, Any]:
         """Give the mixture's whole state: small, and the same on every rank."""
@@ -161,7 +144,7 @@ class MixtureController:
             "scorer": None if self._scorer is None else self._scorer.state_dict(),
             "reward": None if self._reward is None else self._reward.state_dict(),
             "probability_sum": self._probability_sum,
-            "tokens": self._tokens,
+            "response_tokens": self._response_tokens,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -174,102 +157,61 @@ class MixtureController:
         self._sampler.load_state_dict(state["sampler"])
         for key, part in (("scorer", self._scorer), ("reward", self._reward)):
             if (part is None) != (state[key] is None):
-                raise UserError(f"{key} is on in only one of the checkpoint and this config")
+                here, there = ("off", "on") if part is None else ("on", "off")
+                raise UserError(f"{key} is {here} in this config and {there} in the checkpoint")
             if part is not None:
                 try:
                     part.load_state_dict(state[key])
                 except (KeyError, RuntimeError, ValueError) as error:
                     raise UserError(f"{key} differs from the checkpoint's: {error}") from error
         self._probability_sum = state["probability_sum"]
-        self._tokens = state["tokens"]
+        self._response_tokens = state["response_tokens"]
 
-    def _update(self, step: int) -> dict[str, float]:
+    def _update(self) -> None:
         assert self._scorer is not None and self._reward is not None
         started = time.perf_counter()
-        update = step // self._scorer.update_every
-        probes = self._probes(self._data.train, self._probe_indices(update))
+        indices = self._probe_indices(self._step // self._scorer.update_every)
+        probes = self._probes(self._data.train, indices)
         with measuring(self._model):
             raw, smoothed = self._reward.update(self._model, probes)
         self._scorer.update(smoothed)
         probabilities = self._scorer.probabilities()
-        check_ranks_agree(
-            torch.cat([smoothed, probabilities]), probes.device, "rewards or probabilities"
-        )
-        if self._record is not None:
-            self._record.event(
-                "update",
-                step,
-                probabilities=self._named(probabilities),
-                rewards=self._named(smoothed),
-                raw_rewards=self._named(raw),
-                **self._counts(),
-                seconds=time.perf_counter() - started,
-            )
-        return self._metrics("mixture/reward", smoothed)
+        both = torch.cat([smoothed, probabilities])
+        check_ranks_agree(both, probes.device, "rewards or probabilities")
+        seconds = time.perf_counter() - started
+        self._record.update(self._step, probabilities, smoothed, raw, self._counts(), seconds)
 
     def _probe_indices(self, update: int) -> dict[str, list[int]]:
         assert self._reward is not None
+        count = self._reward.batch_size
         return {
-            name: probe_indices(
-                size, self._reward.batch_size, seed=self._seed, name=name, update=update
-            ).tolist()
+            name: probe_indices(size, count, seed=self._seed, name=name, update=update).tolist()
             for name, size in self._sampler.sizes.items()
         }
 
-    def _validate(self, step: int) -> dict[str, float]:
-        assert self._data.held_out is not None
-        indices = {name: range(len(subset)) for name, subset in self._data.held_out.items()}
+    def _validate(self) -> None:
+        held_out = self._data.held_out
+        indices = {name: range(len(subset)) for name, subset in held_out.items()}
+        losses = held_out_losses(self._model, self._probes(held_out, indices))
+        self._record.validation(self._step, losses)
 
-        def loss_and_count(batch: ProbeBatch) -> Tensor:
-            total, count = response_log_likelihood(self._model, batch.tokens, batch.labels)
-            return torch.stack([-total, count], dim=1)
-
-        with measuring(self._model):
-            totals = self._probes(self._data.held_out, indices).sum(loss_and_count)
-        losses = totals[:, 0] / totals[:, 1]
-        mean = float(losses.mean())
-        if self._record is not None:
-            self._record.event("validation", step, losses=self._named(losses), mean=mean)
-        return self._metrics("val_loss", losses) | {"val_loss_mean": mean}
-
-    def _training_metrics(self) -> dict[str, float]:
-        loss, tokens = self._since_log.unbind(dim=1)
-        losses = self._metrics("loss", loss / tokens)
-        epochs = {f"mixture/epochs/{name}": n for name, n in self._sampler.epochs.items()}
-        self._since_log.zero_()
-        # A dataset of which nothing was drawn has no loss: 0 / 0.
-        return (
-            {key: value for key, value in losses.items() if value == value}
-            | self._metrics("mixture/probability", self.probabilities())
-            | epochs
-        )
-
-    def _check_finite(self, step: int, losses: Tensor) -> None:
-        for name, (loss, tokens) in zip(self._names, losses.tolist(), strict=True):
-            if not torch.isfinite(torch.tensor(loss)):
+    def _check(self, losses: Tensor) -> None:
+        for name, loss in zip(self._sampler.names, losses[:, 0].tolist(), strict=True):
+            if not math.isfinite(loss):
                 raise UserError(
-                    f"the training loss of dataset.{name} is {loss} at step {step}; training stops, "
-                    "and nothing is written over. Is optimizer.lr too high?"
+                    f"the training loss of dataset.{name} is {loss} at step {self._step}; training "
+                    "stops, and what is written stays as it is. Is optimizer.lr too high?"
                 )
         if losses[:, 1].sum() == 0:
             raise UserError(
-                f"no example drawn at step {step} has a response token; examples drawn so far: "
-                f"{self._sampler.examples}"
+                f"no example of step {self._step} has a response token; the examples drawn so far "
+                f"are {self._sampler.examples}"
             )
 
     def _counts(self) -> dict[str, Any]:
+        tokens = [int(count) for count in self._response_tokens.tolist()]
         return {
             "examples": self._sampler.examples,
-            "response_tokens": self._named(self._tokens),
+            "response_tokens": dict(zip(self._sampler.names, tokens, strict=True)),
             "epochs": self._sampler.epochs,
         }
-
-    def _named(self, values: Tensor) -> dict[str, float]:
-        return dict(zip(self._names, values.tolist(), strict=True))
-
-    def _metrics(self, prefix: str, values: Tensor) -> dict[str, float]:
-        return {f"{prefix}/{name}": value for name, value in self._named(values).items()}
-
-    def _log_now(self, metrics: dict[str, float], step: int) -> None:
-        if self._log is not None and metrics:
-            self._log(metrics, step)

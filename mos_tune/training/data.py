@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 
 from mos_tune.errors import UserError
@@ -24,12 +24,11 @@ class MixtureData:
 
     Attributes:
         train (dict[str, Subset]): training examples.
-        held_out (dict[str, Subset] | None): the held-out examples to measure, None without
-            validation.
+        held_out (dict[str, Subset]): the held-out examples to measure; none without validation.
     """
 
     train: dict[str, Subset]
-    held_out: dict[str, Subset] | None
+    held_out: dict[str, Subset]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -52,7 +51,8 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
         UserError: if a dataset cannot be built or read, is empty, or has no response token at all.
     """
     validation = cfg.get("validation")
-    train, held_out = {}, {}
+    train: dict[str, Subset] = {}
+    held_out: dict[str, Subset] = {}
     for name, section in cfg.dataset.items():
         key = f"dataset.{name}"
         dataset = _build_dataset(key, section, tokenizer)
@@ -69,10 +69,10 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
             )
             held_out[name] = Subset(other, list(range(min(len(other), validation.max_examples))))
         train[name] = Subset(dataset, kept)
-    return MixtureData(train, held_out if validation is not None else None)
+    return MixtureData(train, held_out)
 
 
-def _build_dataset(key: str, section: DictConfig, tokenizer: Any) -> Dataset:
+def _build_dataset(key: str, section: DictConfig, tokenizer: Any) -> Any:
     dataset = build(key, section, tokenizer)
     try:
         size = len(dataset)
@@ -91,6 +91,6 @@ def _build_dataset(key: str, section: DictConfig, tokenizer: Any) -> Dataset:
         if any(label != CROSS_ENTROPY_IGNORE_IDX for label in labels[1:]):
             return dataset
     raise UserError(
-        f"{key}: none of its {size} examples has a response token to train on; they are all masked, "
-        "or truncated away by tokenizer.max_seq_len"
+        f"{key}: none of its {size} examples has a response token to train on; they are all "
+        "masked, or truncated away by tokenizer.max_seq_len"
     )

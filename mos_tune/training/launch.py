@@ -26,8 +26,8 @@ def launch(recipe: type[Any]) -> None:
     """Run a recipe as torchtune's own are run, and end with status 1 on an error.
 
     Every rank usually meets the same error. Rank 0 reports it at once; the launcher then ends the
-    others, which have been waiting, unless the error was theirs alone. An error in reading the config
-    and command line is a user's error, whatever its type.
+    others, which have been waiting, unless the error was theirs alone. An error in reading the
+    config and command line is a user's error, whatever its type.
 
     Args:
         recipe (type[Any]): made with ``cfg``, then ``setup(cfg)``, ``train()`` and ``cleanup()``.

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
+from torch import nn
 from torchtune import training, utils
 from torchtune.config._utils import _get_component_from_path
 
@@ -36,14 +38,31 @@ class MixtureRecipe:
     asks; all that the mixture needs happens there, between two steps.
 
     Attributes:
-        stock (ModuleType): the private copy of the stock recipe's module, to be set by the subclass.
+        stock (ModuleType): the private copy of the stock recipe's module, to be set by the
+            subclass.
     """
 
     stock: ModuleType
 
+    # Set by every stock recipe before it asks for data.
+    seed: int
+    epochs_run: int
+    total_epochs: int
+    _device: torch.device
+    _model: nn.Module
+    _loss_fn: Any
+    _tokenizer: Any
+    _metric_logger: Any
+    _log_every_n_steps: int
+    _gradient_accumulation_steps: int
+
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
-        super().__init__(cfg=cfg)  # type: ignore[call-arg]
+        try:
+            super().__init__(cfg=cfg)  # type: ignore[call-arg]
+        except (RuntimeError, ValueError) as error:
+            # All that the stock recipes raise here is about options that do not go together.
+            raise UserError(str(error)) from error
         # The stock loop breaks at this number, before our loader can end the epoch's last step. The
         # loader itself ends the epoch instead.
         self.max_steps_per_epoch: int | None = None
@@ -102,26 +121,27 @@ class MixtureRecipe:
         """Give the stock loop the mixture's loader; arguments as in the stock recipe."""
         cfg = self._cfg
         world_size, rank = utils.get_world_size_and_rank()
+        ignore_index = self._loss_fn.ignore_index
         collate = partial(
             _get_component_from_path(collate_fn),
             padding_idx=self._tokenizer.pad_id,
-            ignore_idx=self._loss_fn.ignore_index,
+            ignore_idx=ignore_index,
         )
-        resumed = self._saved_mixture is not None
-        record = None
-        if rank == 0:
-            record = MixtureRecord(
-                Path(cfg.output_dir), append=resumed, log_examples=cfg.get("log_examples", False)
-            )
+        names = self._sampler.names
+        record = MixtureRecord(
+            names,
+            Path(cfg.output_dir),
+            self._metric_logger.log_dict if rank == 0 else None,
+            append=self._saved_mixture is not None,
+            log_examples=cfg.get("log_examples", False),
+        )
         self._controller = MixtureController(
             self._model,
             self._data,
             self._sampler,
             self._scorer,
             self._reward,
-            dataset_loss=DatasetLoss(
-                len(self._sampler.names), self._loss_fn, self._loss_fn.ignore_index, self._device
-            ),
+            dataset_loss=DatasetLoss(len(names), self._loss_fn, ignore_index, self._device),
             probes=partial(
                 Probes,
                 collate=collate,
@@ -130,12 +150,11 @@ class MixtureRecipe:
                 rank=rank,
                 world_size=world_size,
             ),
+            record=record,
             seed=self.seed,
             total_steps=self.total_epochs * self._mixture_steps,
             validate_every=None if cfg.get("validation") is None else cfg.validation.every_n_steps,
             log_every=self._log_every_n_steps,
-            log=self._metric_logger.log_dict if rank == 0 else None,
-            record=record,
         )
         if self._saved_mixture is not None:
             self._controller.load_state_dict(self._saved_mixture)

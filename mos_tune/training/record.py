@@ -4,48 +4,127 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The files a run leaves about its mixture."""
+"""What a run leaves about its mixture: two files, scalars, a picture."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from torch import Tensor
+
+LogDict = Callable[[dict[str, float], int], None]
+
 
 class MixtureRecord:
-    """Write ``mixture.jsonl`` and, when asked for, ``examples.jsonl``: a line is whole or absent.
+    """Write ``mixture.jsonl``, ``examples.jsonl`` if asked for, metrics, and ``mixture.png``.
+
+    Only rank 0 writes; the other ranks' records do nothing. A line is written whole, at once.
 
     Args:
+        names (Sequence[str]): the datasets' names.
         output_dir (Path): made if missing.
+        log_dict (LogDict | None): the metric logger's; None on all ranks but 0.
         append (bool): go on with the files of an interrupted run.
         log_examples (bool): write every step's examples.
     """
 
-    def __init__(self, output_dir: Path, *, append: bool, log_examples: bool) -> None:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        mode = "a" if append else "w"
-        self.mixture_path = output_dir / "mixture.jsonl"
-        self._mixture = self.mixture_path.open(mode, encoding="utf-8")
+    def __init__(
+        self,
+        names: Sequence[str],
+        output_dir: Path,
+        log_dict: LogDict | None,
+        *,
+        append: bool,
+        log_examples: bool,
+    ) -> None:
+        self._names = list(names)
+        self._log_dict = log_dict
+        self._mixture: TextIO | None = None
         self._examples: TextIO | None = None
-        if log_examples:
-            self._examples = (output_dir / "examples.jsonl").open(mode, encoding="utf-8")
+        self._path = output_dir / "mixture.jsonl"
+        if log_dict is not None:
+            output_dir.mkdir(parents=True, exist_ok=True)
+            self._mixture = _open(self._path, append)
+            if log_examples:
+                self._examples = _open(output_dir / "examples.jsonl", append)
 
-    def event(self, name: str, step: int, **fields: Any) -> None:
-        """Write one event of ``mixture.jsonl``."""
-        _write_line(self._mixture, {"event": name, "step": step, **fields})
+    def start(self, sizes: Mapping[str, int], probabilities: Tensor) -> None:
+        """Write the first line: what the run starts from."""
+        self._event(
+            "start", 0, names=self._names, sizes=sizes, probabilities=self._named(probabilities)
+        )
 
     def examples(self, step: int, examples: list[tuple[str, int]]) -> None:
-        """Write one step's global batch: dataset name and index, in order."""
-        if self._examples is not None:
-            _write_line(self._examples, {"step": step, "examples": examples})
+        """Write one step's global batch, in order: dataset name and index in the dataset."""
+        _write_line(self._examples, {"step": step, "examples": examples})
 
-    def close(self) -> None:
-        """Close the files."""
-        self._mixture.close()
-        if self._examples is not None:
-            self._examples.close()
+    def training(
+        self, step: int, losses: Tensor, probabilities: Tensor, epochs: Mapping[str, float]
+    ) -> None:
+        """Log losses (nan: nothing was drawn), mixture and passes."""
+        drawn = {name: loss for name, loss in self._named(losses).items() if loss == loss}
+        mixture = self._named(probabilities)
+        self._log(step, "loss", drawn)
+        self._log(step, "mixture/probability", mixture)
+        self._log(step, "mixture/epochs", epochs)
+
+    def update(
+        self,
+        step: int,
+        probabilities: Tensor,
+        rewards: Tensor,
+        raw_rewards: Tensor,
+        counts: Mapping[str, Any],
+        seconds: float,
+    ) -> None:
+        """Write a scorer update."""
+        self._event(
+            "update",
+            step,
+            probabilities=self._named(probabilities),
+            rewards=self._named(rewards),
+            raw_rewards=self._named(raw_rewards),
+            **counts,
+            seconds=seconds,
+        )
+        self._log(step, "mixture/reward", self._named(rewards))
+
+    def validation(self, step: int, losses: Tensor) -> None:
+        """Write held-out losses in nats per response token, and their mean over datasets."""
+        named, mean = self._named(losses), float(losses.mean())
+        self._event("validation", step, losses=named, mean=mean)
+        self._log(step, "val_loss", named | {"mean": mean})
+
+    def end(self, step: int, average_probabilities: Tensor, counts: Mapping[str, Any]) -> None:
+        """Write the last line and draw the picture."""
+        average = self._named(average_probabilities)
+        self._event("end", step, average_probabilities=average, **counts)
+        for file in (self._mixture, self._examples):
+            if file is not None:
+                file.close()
+        if self._mixture is not None:
+            # Imported here: matplotlib is of use to one rank only, and only now.
+            from mos_tune.training.picture import draw_mixture
+
+            draw_mixture(self._path, self._path.with_name("mixture.png"))
+
+    def _named(self, values: Tensor) -> dict[str, float]:
+        return dict(zip(self._names, values.tolist(), strict=True))
+
+    def _event(self, name: str, step: int, **fields: Any) -> None:
+        _write_line(self._mixture, {"event": name, "step": step, **fields})
+
+    def _log(self, step: int, prefix: str, values: Mapping[str, float]) -> None:
+        if self._log_dict is not None and values:
+            self._log_dict({f"{prefix}/{name}": value for name, value in values.items()}, step)
 
 
-def _write_line(file: TextIO, fields: Mapping[str, Any]) -> None:
-    file.write(json.dumps(fields, ensure_ascii=False) + "\n")
-    file.flush()
+def _open(path: Path, append: bool) -> TextIO:
+    return open(path, "a" if append else "w", encoding="utf-8")
+
+
+def _write_line(file: TextIO | None, fields: Mapping[str, Any]) -> None:
+    if file is not None:
+        file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+        file.flush()

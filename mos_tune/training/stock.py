@@ -42,8 +42,8 @@ _SEAM = {
 def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
     """Load a private copy of a stock recipe's module, to be subclassed.
 
-    torchtune ships its recipes beside the package and forbids importing them by name, so the file is
-    loaded by its path. The copy is ours: names replaced in it change nothing for other users of
+    torchtune ships its recipes beside the package and forbids importing them by name, so the file
+    is loaded by its path. The copy is ours: names replaced in it change nothing for other users of
     torchtune.
 
     Args:
@@ -54,8 +54,8 @@ def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
         ModuleType: the module, able to run on the CPU too.
 
     Raises:
-        UserError: if the installed torchtune is not the version, or the recipe not of the shape, that
-            mos-tune builds on.
+        UserError: if the installed torchtune is not the version, or the recipe not of the shape,
+            that mos-tune builds on.
     """
     installed = version("torchtune")
     if installed != TORCHTUNE_VERSION:

@@ -41,7 +41,7 @@ def shard(model: torch.nn.Module, world_size: int, names: list[str] | None = Non
 
 
 def examples(count: int, seed: int, vocab_size: int = 256) -> list[dict]:
-    """Rows of different lengths, the first third of each a prompt; pad_id occurs as a real token."""
+    """Rows of different lengths, a third of each a prompt; pad_id is a real token in each."""
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for _ in range(count):

@@ -14,9 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from helpers.hf_models import tiny_llama
+from omegaconf import OmegaConf
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = "recipes/full_finetune_mos_distributed.py"

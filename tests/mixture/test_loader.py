@@ -54,7 +54,9 @@ def loader(rank=0, world_size=1, batch_size=2, accumulation_steps=2, datasets=No
 
 
 def steps_drawn(one):
-    return [examples for call, _, *rest in one._listener.calls if call == "draw" for examples in rest]
+    return [
+        examples for call, _, *rest in one._listener.calls if call == "draw" for examples in rest
+    ]
 
 
 @pytest.mark.parametrize("draw", ["example", "batch"])

@@ -64,7 +64,9 @@ def test_every_pass_takes_every_example_once(draw):
 
 def test_unshuffled_keeps_the_datasets_order():
     mine = sampler(shuffle=False)
-    taken = [index for step in range(1, 9) for dataset, index in mine.draw_step(step, P) if dataset == 1]
+    taken = [
+        index for step in range(1, 9) for dataset, index in mine.draw_step(step, P) if dataset == 1
+    ]
     assert taken == [k % 7 for k in range(len(taken))] and len(taken) > 7
 
 
@@ -87,7 +89,9 @@ def test_a_restored_sampler_goes_on_in_any_pass():
         mine.draw_step(step, P)
     other = sampler()
     other.load_state_dict(mine.state_dict())
-    assert [mine.draw_step(s, P) for s in range(31, 61)] == [other.draw_step(s, P) for s in range(31, 61)]
+    assert [mine.draw_step(s, P) for s in range(31, 61)] == [
+        other.draw_step(s, P) for s in range(31, 61)
+    ]
 
 
 def test_a_step_is_a_function_of_the_state_not_of_calls():

@@ -19,7 +19,10 @@ def test_hold_out_parts_the_dataset(size, fraction, held):
 
 
 def test_hold_out_is_a_function_of_seed_and_name():
-    split = [hold_out(1000, 0.1, seed=s, name=n)[1].tolist() for s, n in [(0, "a"), (0, "a"), (1, "a"), (0, "b")]]
+    split = [
+        hold_out(1000, 0.1, seed=s, name=n)[1].tolist()
+        for s, n in [(0, "a"), (0, "a"), (1, "a"), (0, "b")]
+    ]
     assert split[0] == split[1]
     assert split[0] != split[2] and split[0] != split[3]
 

@@ -59,10 +59,13 @@ def test_every_template_is_drawn_equally_often_and_by_the_seed_alone() -> None:
 
 
 def test_choice_filter_follows_the_seed() -> None:
-    prompts = PromptTemplates(templates(("Pick. ||| {{ range(1000) | choice }}", None)))
-    first, other = (prompts.render({}, seed) for seed in ("1", "2"))
-    assert first == prompts.render({}, "1")
-    assert first != other
+    source = templates(("Pick. ||| {{ [0, 1, 2, 3] | choice }} {{ range(100) | choice }}", None))
+    first, second = PromptTemplates(source), PromptTemplates(source)
+    drawn = [first.render({}, str(seed)) for seed in range(100)]
+    assert drawn == [second.render({}, str(seed)) for seed in range(100)]
+    answers = [pair[1].split() for pair in drawn if pair]
+    assert {answer[0] for answer in answers} == {"0", "1", "2", "3"}
+    assert len({answer[1] for answer in answers}) > 40
 
 
 @pytest.mark.parametrize(

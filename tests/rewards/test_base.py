@@ -44,7 +44,9 @@ def test_smoothing_is_equation_11_on_the_smoothed_value():
 
 
 def test_smoothing_of_1_is_off():
-    assert [s.tolist() for _, s in updates(Scripted([[1.0, 0.0], [0.25, 0.5]], smoothing=1.0), 2)] == [
+    assert [
+        s.tolist() for _, s in updates(Scripted([[1.0, 0.0], [0.25, 0.5]], smoothing=1.0), 2)
+    ] == [
         [1.0, 0.0],
         [0.25, 0.5],
     ]

@@ -1,0 +1,237 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The recipe, started as a user starts it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers.runs import SIZES, config, tune
+from matplotlib.image import imread
+from transformers import AutoModelForCausalLM
+
+TRANSFERABILITY = "reward=mos_tune.rewards.TransferabilityReward"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tune(config(tmp_path_factory.mktemp("default")))
+
+
+def test_mixture_jsonl_tells_the_whole_run(run):
+    (start,), updates, (end,) = (run.events(name) for name in ("start", "update", "end"))
+    assert start["step"] == 0 and start["names"] == list(SIZES)
+    assert start["sizes"] == {name: size - round(size * 0.1) for name, size in SIZES.items()}
+    assert start["probabilities"] == dict.fromkeys(SIZES, 0.25)
+    assert [update["step"] for update in updates] == [4, 8, 12]
+    for update in updates:
+        assert set(update) == {
+            *("event", "step", "probabilities", "rewards", "raw_rewards", "examples"),
+            *("response_tokens", "epochs", "seconds"),
+        }
+        assert sum(update["probabilities"].values()) == pytest.approx(1)
+        assert sum(update["examples"].values()) == 8 * update["step"]
+    assert end["step"] == 12 and sum(end["examples"].values()) == 96
+    for name, size in start["sizes"].items():
+        assert end["epochs"][name] == end["examples"][name] / size
+        # p of steps 1-4, 5-8 and 9-12.
+        used = [start["probabilities"][name], *(u["probabilities"][name] for u in updates[:2])]
+        assert end["average_probabilities"][name] == pytest.approx(np.mean(used))
+
+
+def test_the_first_rewards_are_smoothed_from_the_second_on(run):
+    first, second, _ = run.events("update")
+    assert first["rewards"] == first["raw_rewards"]
+    for name in SIZES:
+        smoothed = 0.9 * second["raw_rewards"][name] + 0.1 * first["rewards"][name]
+        assert second["rewards"][name] == pytest.approx(smoothed)
+
+
+def test_examples_jsonl_agrees_with_the_counts_and_names_rows_of_the_dataset(run):
+    examples = [tuple(example) for step in run.examples() for example in step]
+    assert len(examples) == 96
+    for name, size in SIZES.items():
+        mine = [index for dataset, index in examples if dataset == name]
+        assert len(mine) == run.events("end")[0]["examples"][name]
+        assert all(0 <= index < size for index in mine)
+        assert len(set(mine[: round(0.9 * size)])) == len(mine[: round(0.9 * size)])
+
+
+def test_scalars_go_through_the_metric_logger(run):
+    for name in SIZES:
+        assert list(run.metric(f"mixture/probability/{name}")) == list(range(1, 13))
+        assert list(run.metric(f"mixture/epochs/{name}")) == list(range(1, 13))
+        assert list(run.metric(f"mixture/reward/{name}")) == [4, 8, 12]
+        assert list(run.metric(f"val_loss/{name}")) == [0, 5, 10, 12]
+    validation = run.events("validation")
+    for event in validation:
+        assert run.metric("val_loss/mean")[event["step"]] == event["mean"]
+        assert event["mean"] == pytest.approx(np.mean(list(event["losses"].values())))
+    assert validation[-1]["mean"] < validation[0]["mean"]
+
+
+def test_training_losses_per_dataset_add_up_to_the_loss(run):
+    tokens, counted = dict.fromkeys(SIZES, 0), {}
+    for step, (examples, loss) in enumerate(zip(run.examples(), run.losses(), strict=True), 1):
+        # Every answer has 8 symbols and an end token.
+        counted = {name: 9 * sum(dataset == name for dataset, _ in examples) for name in SIZES}
+        total = sum(counted.values())
+        per_dataset = {n: run.metric(f"loss/{n}").get(step) for n in SIZES}
+        assert all((per_dataset[n] is None) == (counted[n] == 0) for n in SIZES)
+        mean = sum(per_dataset[n] * counted[n] for n in SIZES if counted[n]) / total
+        assert mean == pytest.approx(loss, abs=1e-5)
+        tokens = {name: tokens[name] + counted[name] for name in SIZES}
+    assert run.events("end")[0]["response_tokens"] == tokens
+
+
+def test_the_progress_bar_shows_the_mixture(run):
+    assert "|count 25% copy 25% sort 25% reverse 25%" in run.output
+    assert "Perplexities of the untouched model: 100%" in run.output
+
+
+def test_the_picture_is_drawn(run):
+    picture = imread(run.directory / "mixture.png")
+    assert picture.shape[0] > 300 and picture.std() > 0.05
+
+
+def test_the_checkpoint_loads_in_transformers_with_the_last_held_out_loss(run):
+    model = AutoModelForCausalLM.from_pretrained(run.directory / "epoch_0")
+    assert run.events("validation")[-1]["losses"]["count"] == pytest.approx(
+        _held_out_loss(model, run, "count"), rel=1e-4
+    )
+
+
+def _held_out_loss(model, run, name):
+    from mos_tune.datasets import skill_dataset
+    from mos_tune.mixture import hold_out
+    from mos_tune.tokenizers import CharTokenizer
+
+    dataset = skill_dataset(CharTokenizer(max_seq_len=64), skill=name, size=SIZES[name])
+    held = hold_out(SIZES[name], 0.1, seed=1, name=name)[1][:8]
+    losses = []
+    for index in held.tolist():
+        tokens, labels = (torch.tensor(dataset[index][key]) for key in ("tokens", "labels"))
+        with torch.no_grad():
+            logits = model(tokens[None]).logits[0, :-1].double()
+        losses.append(
+            torch.nn.functional.cross_entropy(logits, labels[1:], reduction="none")[
+                labels[1:] != -100
+            ]
+        )
+    return torch.cat(losses).mean().item()
+
+
+def test_one_process_draws_the_same_examples_and_measures_the_same_rewards(run, tmp_path):
+    one = tune(config(tmp_path) | {"batch_size": 8}, processes=1)
+    assert [sorted(step) for step in one.examples()[:4]] == [
+        sorted(step) for step in run.examples()[:4]
+    ]
+    np.testing.assert_allclose(one.losses()[:4], run.losses()[:4], rtol=1e-4)
+    first, other = one.events("update")[0], run.events("update")[0]
+    for name in SIZES:
+        assert first["rewards"][name] == pytest.approx(other["rewards"][name], rel=1e-4)
+
+
+def test_overrides_of_reward_scorer_optimizer_and_logger(run, tmp_path):
+    other = tune(
+        config(tmp_path),
+        TRANSFERABILITY,
+        "reward.specialist=sort",
+        "reward.smoothing=1.0",
+        "scorer.update_every=3",
+        "optimizer.lr=5e-4",
+        "max_steps_per_epoch=6",
+        "metric_logger=torchtune.training.metric_logging.TensorBoardLogger",
+        "~metric_logger.filename",
+        "log_examples=False",
+    )
+    updates = other.events("update")
+    assert [update["step"] for update in updates] == [3, 6]
+    for update in updates:
+        assert update["rewards"] == update["raw_rewards"]
+        assert update["rewards"]["sort"] == pytest.approx(1)
+        assert max(update["probabilities"], key=update["probabilities"].get) == "sort"
+    assert not (other.directory / "examples.jsonl").exists()
+    assert list((other.directory / "logs").glob("**/events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("off", ["scorer=null", "scorer=None", "~scorer"])
+def test_without_a_scorer_the_mixture_stays_at_the_prior(tmp_path, off):
+    settings = config(tmp_path)
+    if off == "~scorer":  # torchtune removes keys but no components, so: a config without the key
+        del settings["scorer"]
+        overrides = []
+    else:
+        overrides = [off]
+    run = tune(settings, *overrides, "sampler.temperature=10", "sampler.draw=batch", processes=1)
+    sizes = np.array([size - round(size * 0.1) for size in SIZES.values()])
+    prior = sizes**0.1 / (sizes**0.1).sum()
+    (start,), (end,) = run.events("start"), run.events("end")
+    np.testing.assert_allclose(list(start["probabilities"].values()), prior, atol=1e-12)
+    assert end["average_probabilities"] == pytest.approx(start["probabilities"])
+    assert run.events("update") == []
+    assert all(len({name for name, _ in step}) == 1 for step in run.examples())
+    assert any(f"|from {name}" in run.output for name in SIZES)
+    assert (run.directory / "mixture.png").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (
+            "gradient_accumulation_steps=2",
+            "enable_activation_checkpointing=True",
+            "loss=torch.nn.CrossEntropyLoss",
+            "dtype=bf16",
+            "clip_grad_norm=1.0",
+        ),
+        ("optimizer_in_bwd=True", "dtype=bf16", TRANSFERABILITY),
+        ("compile=True", "max_steps_per_epoch=4"),
+    ],
+    ids=["accumulation-checkpointing-plain-bf16", "in-backward-bf16", "compile"],
+)
+def test_torchtunes_options_run(tmp_path, overrides):
+    run = tune(config(tmp_path), *overrides)
+    losses = run.losses()
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    assert run.events("update") and run.events("end")
+    validation = [event["mean"] for event in run.events("validation")]
+    assert validation[-1] < validation[0]
+
+
+def test_an_interrupted_run_goes_on_at_the_epoch_with_its_mixture(tmp_path):
+    import shutil
+
+    settings = config(tmp_path) | {"epochs": 2, "max_steps_per_epoch": 6}
+    whole = tune(settings)
+    assert [update["step"] for update in whole.events("update")] == [4, 8, 12]
+    shutil.rmtree(whole.directory / "epoch_1")
+    before = {step: loss for step, loss in whole.metric("loss").items() if step > 6}
+    examples, last = whole.examples()[6:], whole.events("update")[-1]
+    (whole.directory / "logs" / "log.txt").unlink()
+    resumed = tune(settings | {"resume_from_checkpoint": True})
+    assert resumed.metric("loss") == before
+    assert resumed.examples()[12:] == examples
+    assert resumed.events("update")[-1]["probabilities"] == last["probabilities"]
+    assert resumed.events("end")[-1]["average_probabilities"] == pytest.approx(
+        resumed.events("end")[0]["average_probabilities"]
+    )
+
+
+def test_validation_on_datasets_of_its_own(tmp_path):
+    settings = config(tmp_path)
+    settings["validation"] = {
+        "every_n_steps": 12,
+        "max_examples": 4,
+        "dataset": json.loads(json.dumps(settings["dataset"])),
+    }
+    for section in settings["validation"]["dataset"].values():
+        section |= {"seed": 9}
+    run = tune(settings, processes=1)
+    assert run.events("start")[0]["sizes"] == SIZES
+    assert [event["step"] for event in run.events("validation")] == [0, 12]
