@@ -45,7 +45,8 @@ class ScratchHFCheckpointer(FullModelHFCheckpointer):
     The weights are normal with mean 0. Their standard deviation is 0.02 in the embedding and the
     output projection, so that the first perplexity is about ``vocab_size``, and elsewhere
     ``1 / sqrt(inputs)``, divided by ``sqrt(2 * num_layers)`` where a layer's output is added to its
-    input. (At width 64, 0.02 everywhere takes twice as many steps to learn to copy.) Norms are 1.
+    input. (At width 64, 0.02 everywhere takes 1.6 times as many steps to learn to copy.) Norms
+    are 1.
 
     Args:
         checkpoint_dir (str): folder of the starting checkpoint. It may lie in ``output_dir``, but

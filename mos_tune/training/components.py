@@ -59,7 +59,9 @@ def build(key: str, section: DictConfig, *args: Any, **kwargs: Any) -> Any:
                 raise UserError(f"{key}.{option} is no option of {path}, which takes {options}")
     try:
         return config.instantiate(section, *args, **kwargs)
-    except UserError:
-        raise
+    except UserError as error:
+        if key in str(error):
+            raise
+        raise UserError(f"{key}: {error}") from error
     except Exception as error:
         raise UserError(f"{key} ({path}): {type(error).__name__}: {error}") from error

@@ -57,6 +57,10 @@ def check_config(cfg: DictConfig) -> None:
         )
     if cfg.get("enable_async_checkpointing", False):
         raise UserError("enable_async_checkpointing is True; a mixture is saved with False only")
+    if cfg.get("checkpoint") is not None:
+        raise UserError(
+            f"checkpoint is {cfg.checkpoint}; there are no checkpoints between epochs yet: null"
+        )
     if "left_pad_sequence" in str(cfg.get("collate_fn", "")):
         raise UserError(f"collate_fn {cfg.collate_fn} pads on the left; training pads on the right")
 

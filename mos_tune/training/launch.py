@@ -52,7 +52,7 @@ def launch(recipe: type[Any]) -> None:
         if rank > 0:
             time.sleep(SECONDS_FOR_RANK_ZERO)
         if not config_is_read or isinstance(error, (UserError, OmegaConfBaseException)):
-            print(f"\nmos-tune stopped: {error}", file=sys.stderr)
+            print(f"\nmos-tune stopped: {' '.join(str(error).split())}", file=sys.stderr)
         else:
             print(f"\nmos-tune stopped on rank {rank}:", file=sys.stderr)
             traceback.print_exception(error)

@@ -49,6 +49,7 @@ class MixtureRecipe:
     epochs_run: int
     total_epochs: int
     _device: torch.device
+    _resume_from_checkpoint: bool
     _model: nn.Module
     _loss_fn: Any
     _tokenizer: Any
@@ -79,7 +80,9 @@ class MixtureRecipe:
         """
         world_size, rank = utils.get_world_size_and_rank()
         tokenizer = build("tokenizer", cfg.tokenizer)
-        build("checkpointer", cfg.checkpointer, should_load_recipe_state=False)
+        build(
+            "checkpointer", cfg.checkpointer, should_load_recipe_state=self._resume_from_checkpoint
+        )
         self._data = load_data(cfg, tokenizer, self.seed)
         global_batch_size = cfg.batch_size * cfg.gradient_accumulation_steps * world_size
         self._sampler = build(

@@ -8,7 +8,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -106,12 +105,19 @@ class Run:
 
 
 def tune(
-    settings: dict, *overrides: str, processes: int = 2, recipe: str = RECIPE, ok: bool = True
+    settings: dict | Path,
+    *overrides: str,
+    processes: int = 2,
+    recipe: str = RECIPE,
+    ok: bool = True,
 ) -> Run:
-    """Run ``tune run`` on ``settings`` from the repository's folder."""
-    directory = Path(settings["output_dir"])
-    file = directory.with_suffix(".yaml")
-    OmegaConf.save(OmegaConf.create(settings), file)
+    """Run ``tune run`` on a config, or on a config file, from the repository's folder."""
+    if isinstance(settings, Path):
+        file = directory = settings
+    else:
+        directory = Path(settings["output_dir"])
+        file = directory.with_suffix(".yaml")
+        OmegaConf.save(OmegaConf.create(settings), file)
     tune_program = str(Path(sys.executable).with_name("tune"))
     command = [tune_program, "run", "--nproc_per_node", str(processes), recipe]
     finished = subprocess.run(
@@ -122,7 +128,7 @@ def tune(
         text=True,
         timeout=300,
     )
-    output = re.sub(r"\x1b\[[0-9;]*m", "", finished.stdout + finished.stderr)
+    output = finished.stdout + finished.stderr
     if ok:
         assert finished.returncode == 0, output[-6000:]
     return Run(finished.returncode, output, directory)

@@ -7,6 +7,7 @@
 """The recipe, started as a user starts it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_training_losses_per_dataset_add_up_to_the_loss(run):
 
 def test_the_progress_bar_shows_the_mixture(run):
     assert "|count 25% copy 25% sort 25% reverse 25%" in run.output
-    assert "Perplexities of the untouched model: 100%" in run.output
+    assert "Perplexities of the untouched model:" in run.output
 
 
 def test_the_picture_is_drawn(run):
@@ -205,8 +206,6 @@ def test_torchtunes_options_run(tmp_path, overrides):
 
 
 def test_an_interrupted_run_goes_on_at_the_epoch_with_its_mixture(tmp_path):
-    import shutil
-
     settings = config(tmp_path) | {"epochs": 2, "max_steps_per_epoch": 6}
     whole = tune(settings)
     assert [update["step"] for update in whole.events("update")] == [4, 8, 12]
@@ -214,6 +213,8 @@ def test_an_interrupted_run_goes_on_at_the_epoch_with_its_mixture(tmp_path):
     before = {step: loss for step, loss in whole.metric("loss").items() if step > 6}
     examples, last = whole.examples()[6:], whole.events("update")[-1]
     (whole.directory / "logs" / "log.txt").unlink()
+    # As torchtune wants it: the files of the last epoch, relative to output_dir.
+    settings["checkpointer"]["checkpoint_files"] = ["epoch_0/model-00001-of-00001.safetensors"]
     resumed = tune(settings | {"resume_from_checkpoint": True})
     assert resumed.metric("loss") == before
     assert resumed.examples()[12:] == examples

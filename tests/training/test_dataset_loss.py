@@ -1,0 +1,76 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchtune.modules.loss import CEWithChunkedOutputLoss
+
+from mos_tune.training.dataset_loss import DatasetLoss
+
+VOCAB, ROWS, LENGTH = 11, 4, 18
+
+
+def batch(seed=0, silent_rows=()):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, VOCAB, (ROWS, LENGTH), generator=generator)
+    labels[:, :4] = -100
+    labels[2, 9:] = -100
+    for row in silent_rows:
+        labels[row] = -100
+    logits = torch.randn(ROWS, LENGTH, VOCAB, generator=generator, requires_grad=True)
+    return logits, labels
+
+
+def as_the_stock_loop(loss_fn, logits, labels):
+    """Shift the labels and call the loss, whole or in chunks."""
+    shifted = torch.hstack((labels[:, 1:], torch.full((ROWS, 1), -100)))
+    if isinstance(loss_fn, CEWithChunkedOutputLoss):
+        return loss_fn(list(logits.chunk(loss_fn.num_output_chunks, dim=1)), shifted)
+    return loss_fn(logits.reshape(-1, VOCAB), shifted.reshape(-1))
+
+
+def expected(logits, labels, datasets, count):
+    sums = torch.zeros(count, 2, dtype=torch.float64)
+    for row, dataset in enumerate(datasets):
+        for place in range(1, LENGTH):
+            if labels[row, place] != -100:
+                log_p = F.log_softmax(logits[row, place - 1].double(), dim=0)
+                sums[dataset] += torch.stack(
+                    [-log_p[labels[row, place]].detach(), torch.tensor(1.0)]
+                )
+    return sums
+
+
+@pytest.mark.parametrize("make_loss", [CEWithChunkedOutputLoss, nn.CrossEntropyLoss])
+@pytest.mark.parametrize("datasets", [[0, 2, 0, 1], [2, 2, 2, 2]])
+def test_sums_are_those_of_every_datasets_rows(make_loss, datasets):
+    loss_fn = make_loss()
+    plain = make_loss()
+    ledger = DatasetLoss(3, loss_fn, -100, torch.device("cpu"))
+    total = torch.zeros(3, 2, dtype=torch.float64)
+    for seed in (0, 1):
+        logits, labels = batch(seed)
+        ledger.begin(datasets, {"labels": labels})
+        loss = as_the_stock_loop(loss_fn, logits, labels)
+        assert torch.equal(loss, as_the_stock_loop(plain, logits, labels))
+        total += expected(logits, labels, datasets, 3)
+    torch.testing.assert_close(ledger.take(), total, rtol=1e-5, atol=0)
+    assert ledger.take().sum() == 0
+
+
+@pytest.mark.parametrize("make_loss", [CEWithChunkedOutputLoss, nn.CrossEntropyLoss])
+def test_a_micro_batch_without_response_weighs_nothing(make_loss):
+    loss_fn = make_loss()
+    logits, labels = batch(silent_rows=range(ROWS))
+    assert as_the_stock_loop(loss_fn, logits, labels).isnan()
+    ledger = DatasetLoss(3, loss_fn, -100, torch.device("cpu"))
+    ledger.begin([0, 1, 1, 2], {"labels": labels})
+    loss = as_the_stock_loop(loss_fn, logits, labels)
+    loss.backward()
+    assert loss == 0 and torch.equal(logits.grad, torch.zeros_like(logits))
+    assert ledger.take().sum() == 0
