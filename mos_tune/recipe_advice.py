@@ -4,7 +4,6 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-
 """Advice in place of torchtune's error when ``tune run`` cannot find one of our recipes.
 
 torchtune installs a top-level package ``recipes`` that refuses to be imported, and ``tune run``

@@ -30,11 +30,13 @@ class MLPScorer(nn.Module):
         update_every (int): S, optimizer steps between two updates. Default 100, as in the paper.
         lr (float): gamma, the scorer's learning rate. Default 1e-4, as in the paper.
         hidden_dim (int | None): width of the perceptron; None has N free logits instead. Default
-            64: one default update leaves 1 to 2 % of the way to p* for N = 4, 20 and 100, width 16
-            leaves 32 to 43 %, free logits 90 to 94 %; above 64 only the cost grows.
+            256, the narrowest of those tried that follows at once: one default update leaves less
+            than 0.1 % of the way to p* for N = 4, 20 and 100, while width 64 leaves up to 24 %,
+            width 16 up to 71 % and free logits up to 96 %. Width 1024 comes no nearer and, at
+            this lr, circles p* at a larger distance.
         inner_steps (int): optimizer steps on the same rewards per update. Default 200, as in the
-            authors' code. 1 with ``optimizer="sgd"`` is Alg. 1 to the letter, and leaves more than
-            99 % of the way after 48 updates.
+            authors' code. 1 with ``optimizer="sgd"`` and free logits is Alg. 1 to the letter, and
+            leaves more than 99 % of the way after 48 updates.
         optimizer (str): ``"adam"`` or ``"sgd"``; Adam's moments are kept between updates. Default
             ``"adam"``: its step does not shrink with the scale of the rewards.
 
@@ -57,7 +59,7 @@ class MLPScorer(nn.Module):
         seed: int = 0,
         update_every: int = 100,
         lr: float = 1e-4,
-        hidden_dim: int | None = 64,
+        hidden_dim: int | None = 256,
         inner_steps: int = 200,
         optimizer: str = "adam",
     ) -> None:

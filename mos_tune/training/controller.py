@@ -72,6 +72,7 @@ class MixtureController:
         self._validate_every = validate_every
         self._log_every = log_every
         self._step = 0
+        self._probabilities = self._policy()
         self._probability_sum = torch.zeros_like(sampler.prior)
         self._response_tokens = torch.zeros_like(sampler.prior)
         self._since_log = torch.zeros(len(sampler.names), 2, dtype=torch.float64)
@@ -79,6 +80,9 @@ class MixtureController:
 
     def probabilities(self) -> Tensor:
         """Give the current mixture, shape ``[N]``."""
+        return self._probabilities
+
+    def _policy(self) -> Tensor:
         return self._sampler.prior if self._scorer is None else self._scorer.probabilities()
 
     def start(self) -> None:
@@ -93,21 +97,20 @@ class MixtureController:
             if chosen:
                 with measuring(self._model):
                     self._reward.prepare(self._model, self._probes(self._data.train, all_of_them))
-        self._record.start(self._sampler.sizes, self.probabilities())
+        self._record.start(self._sampler.sizes, self._probabilities)
         if self._validate_every is not None:
             self._validate()
 
     def on_draw(self, step: int, examples: list[tuple[int, int]]) -> None:
         """Count a step's mixture and write down its examples."""
         names, subsets = self._sampler.names, list(self._data.train.values())
-        probabilities = self.probabilities()
-        self._probability_sum += probabilities
+        self._probability_sum += self._probabilities
         datasets = {dataset for dataset, _ in examples}
         if len(datasets) == 1:
             self.status = f"from {names[datasets.pop()]}"
         else:
-            largest = probabilities.argsort(descending=True)[:5].tolist()
-            self.status = " ".join(f"{names[i]} {probabilities[i]:.0%}" for i in largest)
+            largest = self._probabilities.argsort(descending=True)[:5].tolist()
+            self.status = " ".join(f"{names[i]} {self._probabilities[i]:.0%}" for i in largest)
         self._record.examples(step, [(names[i], subsets[i].indices[row]) for i, row in examples])
 
     def on_batch(self, datasets: list[int], batch: dict[str, Tensor]) -> None:
@@ -118,7 +121,12 @@ class MixtureController:
         """Do, in this order: training losses, scorer update, held-out losses, logs."""
         self._step = step
         losses = self._dataset_loss.take()
-        self._check(losses)
+        self._check_finite("training", losses[:, 0])
+        if losses[:, 1].sum() == 0:
+            raise UserError(
+                f"no example of step {step} has a response token; the examples drawn so far are "
+                f"{self._sampler.examples}"
+            )
         self._response_tokens += losses[:, 1]
         self._since_log += losses
         if self._scorer is not None and step % self._scorer.update_every == 0:
@@ -129,7 +137,7 @@ class MixtureController:
             self._validate()
         if step % self._log_every == 0:
             loss, tokens = self._since_log.unbind(dim=1)
-            self._record.training(step, loss / tokens, self.probabilities(), self._sampler.epochs)
+            self._record.training(step, loss / tokens, self._probabilities, self._sampler.epochs)
             self._since_log.zero_()
 
     def finish(self) -> None:
@@ -140,6 +148,7 @@ class MixtureController:
         """Give the mixture's whole state: small, and the same on every rank."""
         return {
             "step": self._step,
+            "plan": self._plan(),
             "sampler": self._sampler.state_dict(),
             "scorer": None if self._scorer is None else self._scorer.state_dict(),
             "reward": None if self._reward is None else self._reward.state_dict(),
@@ -151,9 +160,12 @@ class MixtureController:
         """Go on where ``state`` was taken.
 
         Raises:
-            UserError: if datasets, scorer or reward differ from those of the saved run.
+            UserError: if the plan, datasets, scorer or reward differ from those of the saved run.
         """
         self._step = state["step"]
+        for key, value in self._plan().items():
+            if state["plan"][key] != value:
+                raise UserError(f"{key} is {value}, the checkpoint has {state['plan'][key]}")
         self._sampler.load_state_dict(state["sampler"])
         for key, part in (("scorer", self._scorer), ("reward", self._reward)):
             if (part is None) != (state[key] is None):
@@ -166,6 +178,16 @@ class MixtureController:
                     raise UserError(f"{key} differs from the checkpoint's: {error}") from error
         self._probability_sum = state["probability_sum"]
         self._response_tokens = state["response_tokens"]
+        self._probabilities = self._policy()
+
+    def _plan(self) -> dict[str, int | None]:
+        """What decides which examples are probed, and when."""
+        return {
+            "seed": self._seed,
+            "number of steps": self._total_steps,
+            "scorer.update_every": None if self._scorer is None else self._scorer.update_every,
+            "reward.batch_size": None if self._reward is None else self._reward.batch_size,
+        }
 
     def _update(self) -> None:
         assert self._scorer is not None and self._reward is not None
@@ -175,11 +197,11 @@ class MixtureController:
         with measuring(self._model):
             raw, smoothed = self._reward.update(self._model, probes)
         self._scorer.update(smoothed)
-        probabilities = self._scorer.probabilities()
-        both = torch.cat([smoothed, probabilities])
+        self._probabilities = self._policy()
+        both = torch.cat([smoothed, self._probabilities])
         check_ranks_agree(both, probes.device, "rewards or probabilities")
         seconds = time.perf_counter() - started
-        self._record.update(self._step, probabilities, smoothed, raw, self._counts(), seconds)
+        self._record.update(self._step, self._probabilities, smoothed, raw, self._counts(), seconds)
 
     def _probe_indices(self, update: int) -> dict[str, list[int]]:
         assert self._reward is not None
@@ -193,20 +215,17 @@ class MixtureController:
         held_out = self._data.held_out
         indices = {name: range(len(subset)) for name, subset in held_out.items()}
         losses = held_out_losses(self._model, self._probes(held_out, indices))
+        self._check_finite("held-out", losses)
         self._record.validation(self._step, losses)
 
-    def _check(self, losses: Tensor) -> None:
-        for name, loss in zip(self._sampler.names, losses[:, 0].tolist(), strict=True):
+    def _check_finite(self, kind: str, losses: Tensor) -> None:
+        for name, loss in zip(self._sampler.names, losses.tolist(), strict=True):
             if not math.isfinite(loss):
                 raise UserError(
-                    f"the training loss of dataset.{name} is {loss} at step {self._step}; training "
-                    "stops, and what is written stays as it is. Is optimizer.lr too high?"
+                    f"the {kind} loss of dataset.{name} is {loss} at step {self._step}; training "
+                    "stops, and what is written stays as it is. Is optimizer.lr too high, or has "
+                    "no example a response token?"
                 )
-        if losses[:, 1].sum() == 0:
-            raise UserError(
-                f"no example of step {self._step} has a response token; the examples drawn so far "
-                f"are {self._sampler.examples}"
-            )
 
     def _counts(self) -> dict[str, Any]:
         tokens = [int(count) for count in self._response_tokens.tolist()]

@@ -4,7 +4,6 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-
 """Draw mixture.png from mixture.jsonl, also of a run that is unfinished or long over.
 
 python -m mos_tune.training.picture OUTPUT_DIR/mixture.jsonl [PNG]

@@ -4,7 +4,6 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-
 """Labels at line ends: they say which line is which without a legend to look up."""
 
 from collections.abc import Mapping, Sequence
