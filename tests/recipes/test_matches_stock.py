@@ -6,9 +6,18 @@
 
 """The training mathematics is the stock recipe's: same examples, same losses."""
 
+import runpy
+
 import numpy as np
 import pytest
-from helpers.runs import config, tune
+from helpers.runs import RECIPE, REPOSITORY, config, tune
+
+
+def test_the_stock_train_loop_is_not_overridden():
+    names = runpy.run_path(str(REPOSITORY / RECIPE))
+    stock = names["_stock"].FullFinetuneRecipeDistributed
+    assert names["FullFinetuneMoSRecipeDistributed"].train is stock.train
+    assert stock.train.__code__.co_filename.endswith("recipes/full_finetune_distributed.py")
 
 
 @pytest.mark.parametrize(("processes", "accumulation"), [(2, 1), (2, 2), (1, 2)])

@@ -1,0 +1,42 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+from omegaconf import OmegaConf
+
+from mos_tune.mixture import hold_out
+from mos_tune.tokenizers import CharTokenizer
+from mos_tune.training.data import load_data
+
+TOKENIZER = CharTokenizer(max_seq_len=64)
+SECTION = {"_component_": "mos_tune.datasets.skill_dataset", "skill": "copy"}
+
+
+def load(validation):
+    dataset = {"a": SECTION | {"size": 40}, "b": SECTION | {"size": 10, "seed": 1}}
+    cfg = OmegaConf.create({"dataset": dataset, "validation": validation})
+    return load_data(cfg, TOKENIZER, seed=5)
+
+
+def test_without_validation_all_is_for_training():
+    data = load(None)
+    assert data.sizes == {"a": 40, "b": 10} and data.held_out == {}
+
+
+def test_a_fraction_is_held_out_and_only_the_first_of_it_measured():
+    data = load({"every_n_steps": 1, "fraction": 0.2, "max_examples": 3})
+    assert data.sizes == {"a": 32, "b": 8}
+    for name, size in (("a", 40), ("b", 10)):
+        train, held = hold_out(size, 0.2, seed=5, name=name)
+        assert data.train[name].indices == train.tolist()
+        assert data.held_out[name].indices == held[:3].tolist()
+    assert data.train["a"][0] == data.train["a"].dataset[data.train["a"].indices[0]]
+
+
+def test_held_out_datasets_of_their_own_leave_the_training_sets_whole():
+    other = {name: SECTION | {"size": 5, "seed": 9} for name in ("a", "b")}
+    data = load({"every_n_steps": 1, "max_examples": 100, "dataset": other})
+    assert data.sizes == {"a": 40, "b": 10}
+    assert {name: len(subset) for name, subset in data.held_out.items()} == {"a": 5, "b": 5}
