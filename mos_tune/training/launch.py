@@ -19,7 +19,11 @@ from torchtune import config
 from mos_tune.errors import UserError
 
 SECONDS_FOR_RANK_ZERO = 15.0
-"""How long another rank waits for rank 0 to report the same error before it reports its own."""
+"""How long another rank waits for rank 0 to report the same error before it reports its own.
+
+A machine's first rank waits once, its others twice: an error that rank 0 does not share is said
+once a machine.
+"""
 
 
 def launch(recipe: type[Any]) -> None:
@@ -49,14 +53,11 @@ def launch(recipe: type[Any]) -> None:
     try:
         recipe_main()
     except Exception as error:
-        if rank > 0:
-            time.sleep(SECONDS_FOR_RANK_ZERO)
+        others_first = (rank > 0) + (os.environ.get("LOCAL_RANK", "0") != "0")
+        time.sleep(others_first * SECONDS_FOR_RANK_ZERO)
         if not config_is_read or isinstance(error, (UserError, OmegaConfBaseException)):
             print(f"\nmos-tune stopped: {' '.join(str(error).split())}", file=sys.stderr)
         else:
             print(f"\nmos-tune stopped on rank {rank}:", file=sys.stderr)
             traceback.print_exception(error)
-        sys.stderr.flush()
-        sys.stdout.flush()
-        # Not sys.exit: a process group that another rank has left may never shut down in order.
-        os._exit(1)
+        sys.exit(1)
