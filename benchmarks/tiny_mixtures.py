@@ -9,7 +9,7 @@
     python benchmarks/tiny_mixtures.py [STEPS]
 
 Runs ``configs/tiny_llama3_mos.yaml`` for STEPS optimizer steps (default: as in the config, about
-a minute and a half a run on two cores) with every mixture and two seeds, one by one, and prints
+a minute a run on two cores) with every mixture and two seeds, one by one, and prints
 the held-out losses at the end, in nats per response token, as a Markdown table.
 """
 
@@ -24,7 +24,7 @@ MIXTURES = {
     "difficulty": [],
     "transferability": ["reward=mos_tune.rewards.TransferabilityReward"],
     "uniform": ["scorer=null"],
-    "tau = 10": ["scorer=null", "sampler.temperature=10"],
+    "tau_10": ["scorer=null", "sampler.temperature=10"],
     "proportional": ["scorer=null", "sampler.temperature=1"],
 }
 SEEDS = (0, 1)
@@ -32,7 +32,7 @@ OUTPUT = Path("output/tiny_mixtures")
 
 
 def held_out_losses(mixture: str, seed: int, steps: list[str]) -> dict[str, float]:
-    directory = OUTPUT / f"{mixture.replace(' ', '')}_{seed}"
+    directory = OUTPUT / f"{mixture}_{seed}"
     command = [
         *("tune", "run", "--nproc_per_node", "2", "recipes/full_finetune_mos_distributed.py"),
         *("--config", "configs/tiny_llama3_mos.yaml", f"output_dir={directory}", f"seed={seed}"),
