@@ -20,7 +20,8 @@ import torch
 from mos_tune.scorers import MLPScorer
 
 KINDS = {
-    "Alg. 1 to the letter": {"hidden_dim": None, "inner_steps": 1, "optimizer": "sgd"},
+    "width 256, 1 SGD (Alg. 1)": {"inner_steps": 1, "optimizer": "sgd"},
+    "free logits, 1 SGD": {"hidden_dim": None, "inner_steps": 1, "optimizer": "sgd"},
     "free logits, 200 Adam": {"hidden_dim": None},
     "width 16, 200 Adam": {"hidden_dim": 16},
     "width 64, 50 Adam": {"hidden_dim": 64, "inner_steps": 50},
@@ -47,7 +48,7 @@ def distances(options: dict, count: int, draw: int) -> list[float]:
 def main() -> None:
     torch.set_num_threads(1)
     print(
-        f"{'N':>4}  {'scorer':24}"
+        f"{'N':>4}  {'scorer':26}"
         + "".join(f"{f'after {u}':>18}" for u in UPDATES)
         + "   ms/update"
     )
@@ -58,7 +59,7 @@ def main() -> None:
             milliseconds = (time.perf_counter() - started) / 20 / max(UPDATES) * 1e3
             columns = zip(runs.median(dim=0).values, runs.max(dim=0).values, strict=True)
             cells = "".join(f"{f'{m:.4f} ({w:.4f})':>18}" for m, w in columns)
-            print(f"{count:4}  {kind:24}{cells}{milliseconds:12.1f}", flush=True)
+            print(f"{count:4}  {kind:26}{cells}{milliseconds:12.1f}", flush=True)
 
 
 if __name__ == "__main__":

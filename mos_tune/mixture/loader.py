@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mos_tune.errors import UserError
 from mos_tune.mixture.sampler import MixtureSampler
 
 
@@ -95,18 +94,11 @@ class MixtureLoader:
             mine = examples[self._rank :: self._world_size]
             for start in range(0, len(mine), self._batch_size):
                 chosen = mine[start : start + self._batch_size]
-                batch = self._collate([self._read(dataset, index) for dataset, index in chosen])
+                batch = self._collate([self._datasets[number][index] for number, index in chosen])
                 self._listener.on_batch([dataset for dataset, _ in chosen], batch)
                 yield batch
             self.step = step
             self._listener.on_step_end(step)
-
-    def _read(self, dataset: int, index: int) -> Any:
-        try:
-            return self._datasets[dataset][index]
-        except Exception as error:
-            name = self.sampler.names[dataset]
-            raise UserError(f"dataset.{name}: training example {index}: {error}") from error
 
     def state_dict(self) -> dict[str, Any]:
         """Give the listener's state: the stock recipes save what their loader gives."""

@@ -31,11 +31,10 @@ class MixtureSampler:
         global_batch_size (int): examples per optimizer step, over all ranks and micro-batches.
         seed (int): the run's seed.
         shuffle (bool): False keeps every dataset's own order in every pass. Default True.
-        temperature (float): tau of the prior (Eq. 3); ``inf``, the default as in the paper, is
-        uniform. draw (str): ``"example"`` draws a dataset for every example, ``"batch"`` one
-            dataset for the whole global batch (Alg. 1 to the letter). Default ``"example"``: in a
-            pilot with four real datasets drawing per batch cost 0.024 nats of mean held-out loss at
-            equal steps.
+        temperature (float): tau of the prior (Eq. 3). Default ``inf``, uniform, as in the paper.
+        draw (str): ``"example"`` draws a dataset for every example, ``"batch"`` one dataset for the
+            whole global batch (Alg. 1 to the letter). Default ``"example"``: in a pilot with four
+            real datasets drawing per batch cost 0.024 nats of mean held-out loss at equal steps.
 
     Raises:
         UserError: if there is no dataset, one is empty, or an option is out of its range.

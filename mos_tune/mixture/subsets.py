@@ -25,12 +25,13 @@ def hold_out(size: int, fraction: float, *, seed: int, name: str) -> tuple[np.nd
         name (str): the dataset's name.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: training and held-out indices, each in ascending order.
+        tuple[np.ndarray, np.ndarray]: training indices in ascending order, and held-out ones in
+            random order, so that the first few are a fair sample of a sorted dataset too.
 
     Raises:
         UserError: if ``fraction`` is not between 0 and 1, or leaves no training example.
     """
-    if not 0 < fraction < 1:
+    if not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
         raise UserError(f"validation.fraction must lie between 0 and 1, got {fraction}")
     held = max(1, round(fraction * size))
     if held >= size:
@@ -39,7 +40,7 @@ def hold_out(size: int, fraction: float, *, seed: int, name: str) -> tuple[np.nd
             "to train on"
         )
     order = counter_based_rng(seed, "hold out", name).permutation(size)
-    return np.sort(order[held:]), np.sort(order[:held])
+    return np.sort(order[held:]), order[:held]
 
 
 def probe_indices(size: int, count: int, *, seed: int, name: str, update: int) -> np.ndarray:

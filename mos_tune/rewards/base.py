@@ -6,11 +6,11 @@
 
 """What every reward has: probe size, clamp at 0, learning trajectory (Eq. 11), specialist."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mos_tune.errors import UserError
@@ -93,7 +93,7 @@ class Reward(ABC):
         """
         measured = self.measure(model, probes).double()
         for name, value in zip(self.names, measured.tolist(), strict=True):
-            if not torch.isfinite(torch.tensor(value)):
+            if not math.isfinite(value):
                 raise UserError(
                     f"the reward of dataset.{name} is {value}; training stops so that the mixture "
                     "is not spoilt. Has its loss diverged, or do its examples lack response tokens?"

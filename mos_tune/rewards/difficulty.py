@@ -32,7 +32,8 @@ class DifficultyReward(Reward):
     Source: Mixture-of-Skills, Eq. 9, Eq. 10 and section 6.
     """
 
-    _reference: dict[tuple[int, int], float]
+    # Dataset number and index -> mean log-likelihood under theta_0; replaced as a whole.
+    _reference: Mapping[tuple[int, int], float] = {}
 
     def prepare(self, model: nn.Module, probes: Probes) -> None:
         """Compute theta_0's mean log-likelihood per response token of every probe example."""

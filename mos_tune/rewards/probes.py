@@ -25,14 +25,12 @@ class ProbeBatch:
         tokens (Tensor): token ids, padded on the right, shape ``[b, s]``.
         labels (Tensor): tokens of the response, the ignore index elsewhere, shape ``[b, s]``.
         lengths (Tensor): tokens of each example, padding not counted, shape ``[b]``.
-        datasets (Tensor): number of the dataset each example is from, shape ``[b]``.
         positions (list[tuple[int, int]]): dataset number and index into its examples.
     """
 
     tokens: Tensor
     labels: Tensor
     lengths: Tensor
-    datasets: Tensor
     positions: list[tuple[int, int]]
 
 
@@ -139,6 +137,5 @@ class Probes:
             tokens=batch["tokens"].to(self.device),
             labels=batch["labels"].to(self.device),
             lengths=torch.tensor([len(row["tokens"]) for row in rows], device=self.device),
-            datasets=torch.tensor([dataset for dataset, _ in positions], device=self.device),
             positions=positions,
         )

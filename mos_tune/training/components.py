@@ -7,6 +7,7 @@
 """Components built from the config, with errors that name the config key."""
 
 import inspect
+from collections.abc import Collection
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -27,20 +28,17 @@ def is_off(section: DictConfig | None) -> bool:
     )
 
 
-def build(key: str, section: DictConfig, *args: Any, **kwargs: Any) -> Any:
-    """Instantiate a component.
+def check_options(key: str, section: Any, num_positional: int, given: Collection[str]) -> None:
+    """Check that a component exists and knows the options that the config gives it.
 
     Args:
         key (str): the section's place in the config, for messages.
-        section (DictConfig): has ``_component_`` and scalar options.
-        *args (Any): passed on before the options.
-        **kwargs (Any): passed on beside the options.
-
-    Returns:
-        Any: what the component returns.
+        section (Any): has ``_component_`` and scalar options.
+        num_positional (int): how many arguments the recipe passes before the options.
+        given (Collection[str]): names of the arguments that the recipe passes beside the options.
 
     Raises:
-        UserError: if the component does not exist, does not know an option, or fails.
+        UserError: if it does not.
     """
     if not OmegaConf.is_dict(section) or "_component_" not in section:
         raise UserError(f"{key} must name a builder as {key}._component_, got {section}")
@@ -50,13 +48,31 @@ def build(key: str, section: DictConfig, *args: Any, **kwargs: Any) -> Any:
     except (InstantiationError, ValueError) as error:
         reason = str(error).replace("\n", " ")
         raise UserError(f"{key}._component_ '{path}' does not exist: {reason}") from error
-    parameters = list(inspect.signature(component).parameters.values())[len(args) :]
+    parameters = list(inspect.signature(component).parameters.values())[num_positional:]
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        known = [parameter.name for parameter in parameters if parameter.name not in kwargs]
+        known = [parameter.name for parameter in parameters if parameter.name not in given]
         for option in map(str, section):
             if option != "_component_" and option not in known:
                 options = ", ".join(known) or "none"
                 raise UserError(f"{key}.{option} is no option of {path}, which takes {options}")
+
+
+def build(key: str, section: Any, *args: Any, **kwargs: Any) -> Any:
+    """Instantiate a component.
+
+    Args:
+        key (str): the section's place in the config, for messages.
+        section (Any): has ``_component_`` and scalar options.
+        *args (Any): passed on before the options.
+        **kwargs (Any): passed on beside the options.
+
+    Returns:
+        Any: what the component returns.
+
+    Raises:
+        UserError: if the component does not exist, does not know an option, or fails.
+    """
+    check_options(key, section, len(args), kwargs)
     try:
         return config.instantiate(section, *args, **kwargs)
     except UserError as error:
@@ -64,4 +80,5 @@ def build(key: str, section: DictConfig, *args: Any, **kwargs: Any) -> Any:
             raise
         raise UserError(f"{key}: {error}") from error
     except Exception as error:
+        path = section["_component_"]
         raise UserError(f"{key} ({path}): {type(error).__name__}: {error}") from error

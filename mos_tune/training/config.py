@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from torchtune import utils
 from torchtune.config._errors import InstantiationError
 from torchtune.config._utils import _get_component_from_path
 
 from mos_tune.errors import UserError
-from mos_tune.training.components import is_off
+from mos_tune.training.components import check_options, is_off
 
 _REQUIRED = (
     "output_dir tokenizer dataset sampler model checkpointer optimizer loss metric_logger device "
@@ -46,6 +47,11 @@ def check_config(cfg: DictConfig) -> None:
         except (InstantiationError, ValueError) as error:
             reason = str(error).splitlines()[-1]
             raise UserError(f"{key}._component_ {path!r} does not exist. {reason}") from error
+    check_options("optimizer", cfg.optimizer, 1, ())
+    check_options("loss", cfg.loss, 0, ())
+    check_options("metric_logger", cfg.metric_logger, 0, ())
+    if not is_off(cfg.get("lr_scheduler")):
+        check_options("lr_scheduler", cfg.lr_scheduler, 1, ("num_training_steps", "last_epoch"))
     _check_datasets(cfg.dataset)
     _check_validation(cfg.get("validation"), list(cfg.dataset))
     if not is_off(cfg.get("scorer")) and is_off(cfg.get("reward")):
@@ -55,6 +61,8 @@ def check_config(cfg: DictConfig) -> None:
             f"tensor_parallel_dim is {cfg.tensor_parallel_dim}; a mixture is trained with 1, "
             "data-parallel"
         )
+    if cfg.get("fsdp_cpu_offload", False) and utils.get_world_size_and_rank()[0] == 1:
+        raise UserError("fsdp_cpu_offload is True, which needs more than 1 process; use False")
     if cfg.get("enable_async_checkpointing", False):
         raise UserError("enable_async_checkpointing is True; a mixture is saved with False only")
     if cfg.get("checkpoint") is not None:
@@ -85,6 +93,8 @@ def _check_datasets(datasets: Any) -> None:
             "dataset: {mathematics: {_component_: ...}, medicine: {_component_: ...}}"
         )
     for name, section in datasets.items():
+        if name == "mean":
+            raise UserError("dataset.mean must have another name: val_loss/mean is the mean of all")
         if not OmegaConf.is_dict(section) or section.get("_component_") is None:
             raise UserError(f"dataset.{name} needs a builder as _component_, got {section}")
         if section.get("packed", False):
@@ -111,9 +121,7 @@ def _check_validation(section: Any, names: list[str]) -> None:
             "validation needs either fraction or dataset, got "
             f"fraction {fraction} and dataset {datasets}"
         )
-    if fraction is not None and not (isinstance(fraction, float) and 0 < fraction < 1):
-        raise UserError(f"validation.fraction must lie between 0 and 1, got {fraction}")
-    if datasets is not None and list(datasets) != names:
+    if datasets is not None and set(datasets) != set(names):
         raise UserError(
             f"validation.dataset names {list(datasets)}, it must name the training datasets {names}"
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig
-from torch.utils.data import Subset
+from torch.utils.data import Dataset
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 
 from mos_tune.errors import UserError
@@ -18,22 +18,55 @@ from mos_tune.mixture import hold_out
 from mos_tune.training.components import build
 
 
-@dataclass(frozen=True)
-class MixtureData:
-    """Training and held-out examples by dataset name; ``indices`` tells where each came from.
+class Examples(Dataset):
+    """Some examples of a dataset; one that cannot be read is reported with its name.
 
     Attributes:
-        train (dict[str, Subset]): training examples.
-        held_out (dict[str, Subset]): the held-out examples to measure; none without validation.
+        key (str): the dataset's place in the config.
+        dataset (Any): the dataset as it was built.
+        indices (list[int]): which of its examples, in order.
     """
 
-    train: dict[str, Subset]
-    held_out: dict[str, Subset]
+    def __init__(self, key: str, dataset: Any, indices: list[int]) -> None:
+        self.key = key
+        self.dataset = dataset
+        self.indices = indices
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """Read one example.
+
+        Raises:
+            UserError: naming the dataset and the example.
+        """
+        index = self.indices[position]
+        try:
+            return self.dataset[index]
+        except Exception as error:
+            raise UserError(
+                f"{self.key}: example {index} cannot be read: {type(error).__name__}: {error}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class MixtureData:
+    """Training and held-out examples by dataset name.
+
+    Attributes:
+        train (dict[str, Examples]): training examples.
+        held_out (dict[str, Examples]): the held-out examples to measure; none without validation.
+    """
+
+    train: dict[str, Examples]
+    held_out: dict[str, Examples]
 
     @property
     def sizes(self) -> dict[str, int]:
         """Number of training examples of each dataset."""
-        return {name: len(subset) for name, subset in self.train.items()}
+        return {name: len(examples) for name, examples in self.train.items()}
 
 
 def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
@@ -45,30 +78,31 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
         seed (int): decides which examples are held out.
 
     Returns:
-        MixtureData: the examples.
+        MixtureData: the examples; of held-out datasets of their own the first
+            ``validation.max_examples``, of a held-out part as many drawn at random.
 
     Raises:
         UserError: if a dataset cannot be built or read, is empty, or has no response token at all.
     """
     validation = cfg.get("validation")
-    train: dict[str, Subset] = {}
-    held_out: dict[str, Subset] = {}
+    train: dict[str, Examples] = {}
+    held_out: dict[str, Examples] = {}
     for name, section in cfg.dataset.items():
         key = f"dataset.{name}"
         dataset = _build_dataset(key, section, tokenizer)
-        kept = list(range(len(dataset)))
+        train[name] = Examples(key, dataset, list(range(len(dataset))))
+        _check_responses(key, train[name])
         if validation is not None and validation.get("fraction") is not None:
-            kept, held = (
-                part.tolist()
-                for part in hold_out(len(dataset), validation.fraction, seed=seed, name=name)
-            )
-            held_out[name] = Subset(dataset, held[: validation.max_examples])
+            kept, held = hold_out(len(dataset), validation.fraction, seed=seed, name=name)
+            train[name] = Examples(key, dataset, kept.tolist())
+            held_out[name] = Examples(key, dataset, held[: validation.max_examples].tolist())
+            _check_responses(f"validation.fraction of {key}", held_out[name])
         elif validation is not None:
-            other = _build_dataset(
-                f"validation.dataset.{name}", validation.dataset[name], tokenizer
-            )
-            held_out[name] = Subset(other, list(range(min(len(other), validation.max_examples))))
-        train[name] = Subset(dataset, kept)
+            key = f"validation.dataset.{name}"
+            dataset = _build_dataset(key, validation.dataset[name], tokenizer)
+            first = list(range(min(len(dataset), validation.max_examples)))
+            held_out[name] = Examples(key, dataset, first)
+            _check_responses(key, held_out[name])
     return MixtureData(train, held_out)
 
 
@@ -80,17 +114,16 @@ def _build_dataset(key: str, section: DictConfig, tokenizer: Any) -> Any:
         raise UserError(f"{key} has no length; a mixture needs map-style datasets") from error
     if size == 0:
         raise UserError(f"{key} is empty; at least 1 example is needed")
+    return dataset
+
+
+def _check_responses(key: str, examples: Examples) -> None:
     # Usually the first example has a response, and only that one is read.
-    for index in range(size):
-        try:
-            labels = dataset[index]["labels"]
-        except Exception as error:
-            raise UserError(
-                f"{key}: example {index} cannot be read: {type(error).__name__}: {error}"
-            ) from error
+    for position in range(len(examples)):
+        labels = examples[position]["labels"]
         if any(label != CROSS_ENTROPY_IGNORE_IDX for label in labels[1:]):
-            return dataset
+            return
     raise UserError(
-        f"{key}: none of its {size} examples has a response token to train on; they are all "
-        "masked, or truncated away by tokenizer.max_seq_len"
+        f"{key}: none of its {len(examples)} examples has a response token; they are all masked, "
+        "or truncated away by tokenizer.max_seq_len"
     )

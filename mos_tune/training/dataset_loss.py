@@ -61,8 +61,8 @@ class DatasetLoss:
         pieces = list(logits) if isinstance(logits, (list, tuple)) else [logits]
         if not self._has_response:
             # The mean over no token is 0 / 0. Such a micro-batch weighs nothing, but its backward
-            # pass must still meet the other ranks'.
-            return torch.stack([piece.sum() for piece in pieces]).sum() * 0.0
+            # pass must still meet the other ranks', and its sum is in float32 as theirs.
+            return torch.stack([piece.sum(dtype=torch.float32) for piece in pieces]).sum() * 0.0
         with torch.no_grad():
             if len(self._datasets.unique()) == 1:
                 count = (labels != self._ignore_index).sum()

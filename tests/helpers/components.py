@@ -17,3 +17,7 @@ def picky(names, *, size=3, seed):
 
 def open_ended(names, **options):
     raise OSError(f"no file {options['file']}")
+
+
+def rows_dataset(tokenizer, *, rows):
+    return rows

@@ -7,7 +7,6 @@
 import pytest
 import torch
 
-from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureLoader, MixtureSampler
 
 SIZES = {"a": 11, "b": 5}
@@ -36,10 +35,10 @@ class Listener:
         return {"calls": len(self.calls)}
 
 
-def loader(rank=0, world_size=1, batch_size=2, accumulation_steps=2, datasets=None, **options):
+def loader(rank=0, world_size=1, batch_size=2, accumulation_steps=2, **options):
     global_batch_size = world_size * batch_size * accumulation_steps
     sampler = MixtureSampler(SIZES, global_batch_size=global_batch_size, seed=0, **options)
-    datasets = datasets or [[("a", i) for i in range(11)], [("b", i) for i in range(5)]]
+    datasets = [[("a", i) for i in range(11)], [("b", i) for i in range(5)]]
     return MixtureLoader(
         datasets,
         sampler,
@@ -99,15 +98,6 @@ def test_the_listener_knows_each_rows_dataset():
         _, datasets, told = one._listener.calls[-1]
         assert told is batch
         assert [list(SIZES)[d] for d in datasets] == [name for name, _ in batch["rows"]]
-
-
-def test_an_unreadable_example_is_named():
-    class Broken:
-        def __getitem__(self, index):
-            raise OSError("disk gone")
-
-    with pytest.raises(UserError, match=r"dataset.b: training example \d: disk gone"):
-        list(loader(datasets=[[("a", i) for i in range(11)], Broken()]))
 
 
 def test_state_is_the_listeners():

@@ -27,6 +27,11 @@ def test_hold_out_is_a_function_of_seed_and_name():
     assert split[0] != split[2] and split[0] != split[3]
 
 
+def test_the_first_held_out_examples_are_from_all_over_the_dataset():
+    held = hold_out(10_000, 0.1, seed=0, name="a")[1]
+    assert held[:50].max() > 8000 and held[:50].min() < 2000
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
 def test_fraction_must_be_a_share(fraction):
     with pytest.raises(UserError, match=f"validation.fraction .*got {fraction}"):

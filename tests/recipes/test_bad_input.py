@@ -62,6 +62,7 @@ def test_a_good_config_gets_to_the_model(settings):
 
 
 SKILL = "mos_tune.datasets.skill_dataset"
+SCHEDULE = "mos_tune.training.get_linear_schedule_with_warmup"
 BAD = {
     "no dataset": ({"dataset": {}}, "dataset names no dataset"),
     "one dataset without a name": (
@@ -103,6 +104,11 @@ BAD = {
         {"scorer._component_": "my_scorer.Mine"},
         "scorer._component_ 'my_scorer.Mine' does not exist.*module 'my_scorer' is installed",
     ),
+    "unknown optimizer key": ({"optimizer.foo": 1}, "optimizer.foo is no option of torch.optim"),
+    "unknown schedule key": (
+        {"lr_scheduler": {"_component_": SCHEDULE, "num_training_steps": 9}},
+        f"lr_scheduler.num_training_steps is no option of {SCHEDULE}, which takes warmup_fraction$",
+    ),
     "unknown sampler key": (
         {"sampler.temprature": 1},
         "sampler.temprature is no option of mos_tune.mixture.MixtureSampler, "
@@ -139,6 +145,11 @@ BAD = {
         {"validation": {"every_n_steps": 1, "max_examples": 1, "dataset": {"copy": {}}}},
         r"validation.dataset names \['copy'\], it must name .*'count', 'copy', 'sort', 'reverse'",
     ),
+    "a dataset called mean": ({"dataset.mean": {"_component_": SKILL}}, "dataset.mean must have"),
+    "offload without shards": (
+        {"fsdp_cpu_offload": True},
+        "fsdp_cpu_offload is True, .* 1 process",
+    ),
     "validation never": ({"validation.every_n_steps": 0}, "validation.every_n_steps .* got 0"),
     "batch size": ({"batch_size": 0}, "batch_size must be .* at least 1, got 0"),
     "accumulation": ({"gradient_accumulation_steps": 1.5}, "gradient_accumulation_steps .* 1.5"),
@@ -156,7 +167,7 @@ BAD = {
     "step checkpoints": ({"checkpoint": {"every_n_steps": 5}}, "checkpoint .* null"),
     "no response within the length": (
         {"tokenizer.max_seq_len": 5},
-        "dataset.count: none of its 400 examples has a response token .*tokenizer.max_seq_len",
+        "dataset.count: none of its 400 examples has a response token; .*tokenizer.max_seq_len",
     ),
     "no checkpoint directory": (
         {"checkpointer.checkpoint_dir": "/nowhere/model"},

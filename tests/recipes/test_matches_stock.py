@@ -20,9 +20,13 @@ def test_the_stock_train_loop_is_not_overridden():
     assert stock.train.__code__.co_filename.endswith("recipes/full_finetune_distributed.py")
 
 
-@pytest.mark.parametrize(("processes", "accumulation"), [(2, 1), (2, 2), (1, 2)])
-def test_losses_are_those_of_the_stock_recipe(tmp_path, processes, accumulation):
+@pytest.mark.parametrize(
+    ("processes", "accumulation", "draw"),
+    [(2, 1, "example"), (2, 2, "example"), (1, 2, "batch")],
+)
+def test_losses_are_those_of_the_stock_recipe(tmp_path, processes, accumulation, draw):
     settings = config(tmp_path) | {"gradient_accumulation_steps": accumulation}
+    settings["sampler"]["draw"] = draw
     mixed = tune(settings, processes=processes)
     assert mixed.events("update")[-1]["probabilities"] != mixed.events("start")[0]["probabilities"]
 

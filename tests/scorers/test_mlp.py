@@ -55,7 +55,7 @@ def test_equal_rewards_end_uniform(count):
     np.testing.assert_allclose(scorer.probabilities(), 1 / count, atol=2e-4)
 
 
-def test_algorithm_1_to_the_letter_is_one_step_along_equation_6():
+def test_one_step_of_free_logits_is_equation_6():
     prior, rewards, gamma = random_prior(4, 0), random_rewards(4, 0), 0.05
     scorer = MLPScorer(prior, hidden_dim=None, inner_steps=1, optimizer="sgd", lr=gamma)
     scorer.update(rewards)

@@ -4,11 +4,13 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
+import pytest
 from omegaconf import OmegaConf
 
+from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
 from mos_tune.tokenizers import CharTokenizer
-from mos_tune.training.data import load_data
+from mos_tune.training.data import Examples, load_data
 
 TOKENIZER = CharTokenizer(max_seq_len=64)
 SECTION = {"_component_": "mos_tune.datasets.skill_dataset", "skill": "copy"}
@@ -40,3 +42,24 @@ def test_held_out_datasets_of_their_own_leave_the_training_sets_whole():
     data = load({"every_n_steps": 1, "max_examples": 100, "dataset": other})
     assert data.sizes == {"a": 40, "b": 10}
     assert {name: len(subset) for name, subset in data.held_out.items()} == {"a": 5, "b": 5}
+
+
+def test_an_unreadable_example_is_named():
+    class Broken:
+        def __getitem__(self, index):
+            raise OSError("disk gone")
+
+    with pytest.raises(UserError, match="^dataset.b: example 7 cannot be read: OSError: disk gone"):
+        Examples("dataset.b", Broken(), [3, 7])[1]
+
+
+def test_held_out_examples_need_a_response():
+    # Of 40 examples only number 0 has one, which is not held out.
+    rows = [{"tokens": [1, 2], "labels": [-100, 2 if i == 0 else -100]} for i in range(40)]
+    dataset = {"_component_": "helpers.components.rows_dataset", "rows": rows}
+    validation = {"every_n_steps": 1, "fraction": 0.05, "max_examples": 3}
+    cfg = OmegaConf.create({"dataset": {"a": dataset}, "validation": validation})
+    with pytest.raises(
+        UserError, match=r"validation.fraction of dataset.a: none of its 2 examples"
+    ):
+        load_data(cfg, TOKENIZER, seed=5)

@@ -63,14 +63,18 @@ def test_sums_are_those_of_every_datasets_rows(make_loss, datasets):
     assert ledger.take().sum() == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("make_loss", [CEWithChunkedOutputLoss, nn.CrossEntropyLoss])
-def test_a_micro_batch_without_response_weighs_nothing(make_loss):
+def test_a_micro_batch_without_response_weighs_nothing(make_loss, dtype):
     loss_fn = make_loss()
     logits, labels = batch(silent_rows=range(ROWS))
+    logits = logits.detach().to(dtype).requires_grad_()
     assert as_the_stock_loop(loss_fn, logits, labels).isnan()
     ledger = DatasetLoss(3, loss_fn, -100, torch.device("cpu"))
     ledger.begin([0, 1, 1, 2], {"labels": labels})
     loss = as_the_stock_loop(loss_fn, logits, labels)
     loss.backward()
+    # The stock loop adds it up with the other ranks' losses, which are in float32.
+    assert loss.dtype == torch.float32
     assert loss == 0 and torch.equal(logits.grad, torch.zeros_like(logits))
     assert ledger.take().sum() == 0
