@@ -115,15 +115,28 @@ class MixtureSampler:
         """Do nothing: the stock train loop announces its epochs, ours are counted per dataset."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that the order of examples depends on beside seed, step and probabilities."""
-        return {"sizes": dict(self.sizes), "drawn": self.examples}
+        """Give all that the order of examples depends on beside step and probabilities."""
+        return {"sizes": dict(self.sizes), "drawn": self.examples, "options": self._options()}
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "seed": self._seed,
+            "global batch (batch_size * gradient_accumulation_steps * number of processes)": (
+                self._global_batch_size
+            ),
+            "shuffle": self._shuffle,
+            "sampler.draw": self._draw,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken.
 
         Raises:
-            UserError: if the datasets differ from those of the saved run.
+            UserError: if the datasets or an option differ from those of the saved run.
         """
+        for key, value in self._options().items():
+            if state["options"][key] != value:
+                raise UserError(f"{key} is {value}, the checkpoint has {state['options'][key]}")
         saved = dict(state["sizes"])
         if list(saved) != self.names:
             raise UserError(f"dataset names are {self.names}, the checkpoint has {list(saved)}")
