@@ -36,7 +36,7 @@ def newest_undamaged(folder: Path, group: Any) -> Path | None:
     Raises:
         UserError: if there are checkpoints and all are damaged.
     """
-    rank, world_size = utils.get_world_size_and_rank()[::-1]
+    world_size, rank = utils.get_world_size_and_rank()
     if rank == 0:
         for partial in folder.glob("step_*.partial"):
             shutil.rmtree(partial)

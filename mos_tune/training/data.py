@@ -81,7 +81,7 @@ def steps_per_epoch(cfg: DictConfig, sizes: dict[str, int], global_batch_size: i
             f"global batch of {global_batch_size} "
             "(batch_size * gradient_accumulation_steps * number of processes)"
         )
-    limit = cfg.get("maxsteps_per_epoch")
+    limit = cfg.get("max_steps_per_epoch")
     return steps if limit is None else min(steps, limit)
 
 

@@ -52,7 +52,7 @@ class StepCheckpoints:
     def __init__(self, folder: Path, keep_last: int) -> None:
         self._folder = folder
         self._keep_last = keep_last
-        self._rank, self._world_size = utils.get_world_size_and_rank()
+        self._world_size, self._rank = utils.get_world_size_and_rank()
         # A group of its own, so that the writing thread never meets training's collectives.
         self._group = dist.new_group(backend="gloo")
         self._writer: threading.Thread | None = None
@@ -144,7 +144,7 @@ class StepCheckpoints:
                 _write_synced(state, partial / STATE)
                 mine += [partial / STATE, partial / ".metadata"]
             files = {path.name: fingerprint(path) for path in mine}
-        except (Exception, dcp.CheckpointException) as reason:  # the latter is no Exception
+        except BaseException as reason:
             error = reason_of(reason)
         # No rank may be left waiting here, whatever happened to it above.
         ranks = all_ranks((files, error), self._group)

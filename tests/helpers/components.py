@@ -38,6 +38,7 @@ class DyingLogger(DiskLogger):
         super().log_dict(payload, step)
         self._file.flush()
         if step == self._die_at and "loss" in payload:
-            while self._after is not None and not self._after.exists():
+            deadline = time.monotonic() + 20
+            while self._after and not self._after.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
