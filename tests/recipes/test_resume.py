@@ -4,8 +4,6 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Components to build from a config."""
-
 """A run that was killed and goes on is the run that was never killed."""
 
 import json
