@@ -134,9 +134,6 @@ class MixtureSampler:
         Raises:
             UserError: if the datasets or an option differ from those of the saved run.
         """
-        for key, value in self._options().items():
-            if state["options"][key] != value:
-                raise UserError(f"{key} is {value}, the checkpoint has {state['options'][key]}")
         saved = dict(state["sizes"])
         if list(saved) != self.names:
             raise UserError(f"dataset names are {self.names}, the checkpoint has {list(saved)}")
@@ -146,4 +143,7 @@ class MixtureSampler:
                     f"dataset.{name} has {size} training examples, the checkpoint was written with "
                     f"{saved[name]}"
                 )
+        for key, value in self._options().items():
+            if state["options"][key] != value:
+                raise UserError(f"{key} is {value}, the checkpoint has {state['options'][key]}")
         self.drawn = [int(state["drawn"][name]) for name in self.names]

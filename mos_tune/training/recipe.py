@@ -58,13 +58,8 @@ class MixtureRecipe(StepCheckpointRecipe):
 
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
-        stock_cfg = cfg
-        if cfg.get("checkpoint") is not None:
-            # The stock recipe then loads theta_0 and looks for no checkpoint of its own.
-            stock_cfg = cfg.copy()
-            stock_cfg.resume_from_checkpoint = False
         try:
-            super().__init__(cfg=stock_cfg)  # type: ignore[call-arg]
+            super().__init__(cfg=self._stock_config(cfg))  # type: ignore[call-arg]
         except (RuntimeError, ValueError) as error:
             # All that the stock recipes raise here is about options that do not go together.
             raise UserError(str(error)) from error
@@ -109,10 +104,7 @@ class MixtureRecipe(StepCheckpointRecipe):
                     f"{global_batch_size}: a step may take an example twice, from two passes"
                 )
         self._cfg = cfg
-        if cfg.get("checkpoint") is not None:
-            self._find_checkpoint(cfg)
-        if self._saved_step is not None:
-            self._saved_mixture = self._saved_step.mixture
+        self._saved_mixture = self._find_checkpoint(cfg)
         super().setup(cfg=cfg)  # type: ignore[misc]
         if self._saved_mixture is None:
             self._controller.start()

@@ -38,14 +38,25 @@ class StepCheckpointRecipe:
     _checkpoints: StepCheckpoints | None = None
     _saved_step: SavedStep | None = None
 
-    def _find_checkpoint(self, cfg: DictConfig) -> None:
-        """Look for the step to go on from; none is found where nothing was saved."""
+    @staticmethod
+    def _stock_config(cfg: DictConfig) -> DictConfig:
+        """Make the stock recipe load theta_0 and look for no checkpoint of its own."""
+        if cfg.get("checkpoint") is not None:
+            cfg = cfg.copy()
+            cfg.resume_from_checkpoint = False
+        return cfg
+
+    def _find_checkpoint(self, cfg: DictConfig) -> dict[str, Any] | None:
+        """Give the mixture's state of the step to go on from; none if nothing was saved."""
+        if cfg.get("checkpoint") is None:
+            return None
         folder = Path(cfg.output_dir) / "checkpoints"
         self._checkpoints = StepCheckpoints(folder, cfg.checkpoint.keep_last)
-        if cfg.resume_from_checkpoint:
-            self._saved_step = self._checkpoints.newest()
-        else:
+        if not cfg.resume_from_checkpoint:
             self._checkpoints.refuse_leftovers()
+            return None
+        self._saved_step = self._checkpoints.newest()
+        return None if self._saved_step is None else self._saved_step.mixture
 
     def _load_checkpoint(self, cfg: DictConfig) -> int:
         """Load model and optimizer in place of theta_0 and the fresh one, and give the step."""

@@ -93,6 +93,14 @@ def test_steps_count_on_over_epochs():
     assert len(one) == 6
 
 
+@pytest.mark.parametrize(("step", "epoch", "rest"), [(1, 0, [2, 3]), (3, 0, []), (3, 1, [4, 5, 6])])
+def test_a_resumed_loader_yields_what_is_left_of_the_epoch(step, epoch, rest):
+    one = loader(step=step, epoch=epoch)
+    assert len(list(one)) == 2 * len(rest)
+    assert [step for call, step, *_ in one._listener.calls if call == "end"] == rest
+    assert len(list(one)) == 6
+
+
 def test_the_listener_knows_each_rows_dataset():
     one = loader()
     for batch in one:

@@ -7,6 +7,7 @@
 """A run that was killed and goes on is the run that was never killed."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -130,13 +131,40 @@ def test_other_kinds_of_runs(tmp_path, changes):
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
 def test_another_number_of_ranks(whole, tmp_path, before, after):
     settings = settings_of(tmp_path)
-    kill_after(settings | {"batch_size": 8 // before}, 6, processes=before)
+    killed = kill_after(settings | {"batch_size": 8 // before}, 6, processes=before)
     resumed = tune(settings | {"batch_size": 8 // after}, processes=after)
+    assert "checkpoints/step_6" in resumed.output
     assert resumed.examples() == whole.examples()
-    at_restore, expected = resumed.events("update")[0], whole.events("update")[0]
-    tolerance = 1e-9 if before == 1 else 1e-4
-    for name, p in expected["probabilities"].items():
-        assert at_restore["probabilities"][name] == pytest.approx(p, rel=0, abs=tolerance)
+    for name in whole.events("start")[0]["names"]:
+        p = f"mixture/probability/{name}"
+        assert resumed.metric(p)[7] == pytest.approx(killed.metric(p)[6], rel=0, abs=1e-9)
+        assert resumed.metric(p)[12] == pytest.approx(whole.metric(p)[12], rel=0, abs=1e-4)
     np.testing.assert_allclose(
         list(resumed.metric("loss").values()), list(whole.metric("loss").values()), atol=1e-4
     )
+
+
+def test_what_may_change_on_resume_and_what_may_not(whole, tmp_path):
+    settings = settings_of(tmp_path)
+    kill_after(settings, 6, processes=1)
+    before = (tmp_path / "run" / "mixture.jsonl").read_text()
+    for changes, message in (
+        ({"seed": 2}, "seed is 2, the checkpoint has 1"),
+        ({"batch_size": 4}, "global batch .* is 4, the checkpoint has 8"),
+        ({"resume_from_checkpoint": False}, "resume_from_checkpoint is False.*up to step_6"),
+    ):
+        refused = tune(settings | changes, processes=1, ok=False)
+        assert refused.code != 0 and re.search(message, refused.output), refused.output[-3000:]
+    assert (tmp_path / "run" / "mixture.jsonl").read_text() == before
+    longer = tune(
+        settings | {"max_steps_per_epoch": 9},
+        "optimizer.lr=5e-4",
+        "log_examples=False",
+        processes=1,
+    )
+    assert [update["step"] for update in longer.events("update")] == [4, 8, 12, 16]
+    assert longer.events("end")[0]["step"] == 18 and list(longer.metric("loss"))[-1] == 18
+    assert longer.metric("lr")[7] == pytest.approx(5e-4 * (18 - 7) / 16)
+    # The same probe examples and theta_0 as in the run that had planned fewer steps.
+    for name, reward in whole.events("update")[0]["raw_rewards"].items():
+        assert longer.events("update")[0]["raw_rewards"][name] == reward
