@@ -36,7 +36,16 @@ class Listener:
         return {"calls": len(self.calls)}
 
 
-def loader(rank=0, world_size=1, batch_size=2, accumulation_steps=2, datasets=None, **options):
+def loader(
+    rank=0,
+    world_size=1,
+    batch_size=2,
+    accumulation_steps=2,
+    datasets=None,
+    step=0,
+    epoch=0,
+    **options,
+):
     global_batch_size = world_size * batch_size * accumulation_steps
     sampler = MixtureSampler(SIZES, global_batch_size=global_batch_size, seed=0, **options)
     datasets = datasets or [[("a", i) for i in range(11)], [("b", i) for i in range(5)]]
@@ -48,6 +57,8 @@ def loader(rank=0, world_size=1, batch_size=2, accumulation_steps=2, datasets=No
         batch_size=batch_size,
         accumulation_steps=accumulation_steps,
         steps_per_epoch=3,
+        step=step,
+        epoch=epoch,
         rank=rank,
         world_size=world_size,
     )
