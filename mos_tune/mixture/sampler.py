@@ -66,6 +66,7 @@ class MixtureSampler:
         self._seed = seed
         self._shuffle = shuffle
         self._draw = draw
+        self._temperature = float(temperature)
         self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def draw_step(self, step: int, probabilities: Tensor) -> list[tuple[int, int]]:
@@ -126,6 +127,7 @@ class MixtureSampler:
             ),
             "shuffle": self._shuffle,
             "sampler.draw": self._draw,
+            "sampler.temperature": self._temperature,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -212,9 +212,10 @@ class MixtureController:
         if self._total_steps > planned:
             self._prepare(from_step=planned)
 
-    def _plan(self) -> dict[str, int | None]:
-        """What decides which examples are probed, and when, beside the number of steps."""
+    def _plan(self) -> dict[str, int | str | None]:
+        """What decides what is measured, and when, beside the number of steps."""
         return {
+            "reward": None if self._reward is None else type(self._reward).__name__,
             "seed": self._seed,
             "scorer.update_every": None if self._scorer is None else self._scorer.update_every,
             "reward.batch_size": None if self._reward is None else self._reward.batch_size,

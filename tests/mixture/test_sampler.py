@@ -123,6 +123,7 @@ def test_a_changed_dataset_is_refused_on_resume():
         ({"seed": 4}, "seed is 4, the checkpoint has 3"),
         ({"global_batch_size": 9}, "global batch .* is 9, the checkpoint has"),
         ({"shuffle": False}, "shuffle is False, the checkpoint has True"),
+        ({"temperature": 2}, "sampler.temperature is 2.0, the checkpoint has inf"),
         ({"draw": "batch"}, "sampler.draw is batch, the checkpoint has example"),
     ],
 )

@@ -150,6 +150,7 @@ def test_what_may_change_on_resume_and_what_may_not(whole, tmp_path):
     before = (tmp_path / "run" / "mixture.jsonl").read_text()
     for changes, message in (
         ({"seed": 2}, "seed is 2, the checkpoint has 1"),
+        ({"reward": TRANSFERABILITY}, "reward is TransferabilityReward, the checkpoint has Diff"),
         ({"batch_size": 4}, "global batch .* is 4, the checkpoint has 8"),
         ({"resume_from_checkpoint": False}, "resume_from_checkpoint is False.*up to step_6"),
     ):
