@@ -8,7 +8,7 @@
 
 from mos_tune.mixture.loader import MixtureLoader
 from mos_tune.mixture.prior import tempered_prior
-from mos_tune.mixture.randomness import counter_based_rng
+from mos_tune.mixture.randomness import counter_based_rng, derived_seed
 from mos_tune.mixture.sampler import MixtureSampler
 from mos_tune.mixture.subsets import hold_out, probe_indices
 
@@ -16,6 +16,7 @@ __all__ = [
     "MixtureLoader",
     "MixtureSampler",
     "counter_based_rng",
+    "derived_seed",
     "hold_out",
     "probe_indices",
     "tempered_prior",

@@ -51,6 +51,8 @@ class MixtureLoader:
         accumulation_steps (int): micro-batches per optimizer step.
         steps_per_epoch (int): optimizer steps until the iterator ends.
         step (int): optimizer steps already made. Default 0.
+        epoch (int): epochs already ended. Default 0. With steps made beyond it, the first iterator
+            yields what is left of the epoch, which may be nothing.
         rank (int): this process among the data-parallel ones. Default 0.
         world_size (int): number of data-parallel processes. Default 1.
     """
@@ -66,11 +68,13 @@ class MixtureLoader:
         accumulation_steps: int,
         steps_per_epoch: int,
         step: int = 0,
+        epoch: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.sampler = sampler
         self.step = step
+        self._epoch = epoch
         self._datasets = datasets
         self._listener = listener
         self._collate = collate
@@ -85,8 +89,9 @@ class MixtureLoader:
         return self._steps_per_epoch * self._accumulation_steps
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yield one epoch's micro-batches of this rank."""
-        for _ in range(self._steps_per_epoch):
+        """Yield one epoch's micro-batches of this rank, after a resume those that are left."""
+        self._epoch += 1
+        while self.step < self._epoch * self._steps_per_epoch:
             step = self.step + 1
             examples = self.sampler.draw_step(step, self._listener.probabilities())
             self._listener.on_draw(step, examples)

@@ -30,5 +30,18 @@ def counter_based_rng(seed: int, *purpose: str | int) -> np.random.Generator:
         ... )
         True
     """
+    return np.random.Generator(np.random.Philox(key=_key(seed, *purpose)))
+
+
+def derived_seed(seed: int, *purpose: str | int) -> int:
+    """Give a seed for another generator; arguments as for :func:`counter_based_rng`.
+
+    Returns:
+        int: 0 to 2**63 - 1.
+    """
+    return _key(seed, *purpose) >> 65
+
+
+def _key(seed: int, *purpose: str | int) -> int:
     digest = hashlib.blake2b(repr((seed, *purpose)).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    return int.from_bytes(digest, "little")

@@ -65,6 +65,7 @@ class MixtureSampler:
         self._seed = seed
         self._shuffle = shuffle
         self._draw = draw
+        self._temperature = float(temperature)
         self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def draw_step(self, step: int, probabilities: Tensor) -> list[tuple[int, int]]:
@@ -114,14 +115,25 @@ class MixtureSampler:
         """Do nothing: the stock train loop announces its epochs, ours are counted per dataset."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that the order of examples depends on beside seed, step and probabilities."""
-        return {"sizes": dict(self.sizes), "drawn": self.examples}
+        """Give all that the order of examples depends on beside step and probabilities."""
+        return {"sizes": dict(self.sizes), "drawn": self.examples, "options": self._options()}
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "seed": self._seed,
+            "global batch (batch_size * gradient_accumulation_steps * number of processes)": (
+                self._global_batch_size
+            ),
+            "shuffle": self._shuffle,
+            "sampler.draw": self._draw,
+            "sampler.temperature": self._temperature,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken.
 
         Raises:
-            UserError: if the datasets differ from those of the saved run.
+            UserError: if the datasets or an option differ from those of the saved run.
         """
         saved = dict(state["sizes"])
         if list(saved) != self.names:
@@ -132,4 +144,7 @@ class MixtureSampler:
                     f"dataset.{name} has {size} training examples, the checkpoint was written with "
                     f"{saved[name]}"
                 )
+        for key, value in self._options().items():
+            if state["options"][key] != value:
+                raise UserError(f"{key} is {value}, the checkpoint has {state['options'][key]}")
         self.drawn = [int(state["drawn"][name]) for name in self.names]

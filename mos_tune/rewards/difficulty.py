@@ -41,7 +41,9 @@ class DifficultyReward(Reward):
             lambda batch: _mean_log_likelihood(model, batch)[:, None],
             progress="Perplexities of the untouched model",
         )
-        self._reference = dict(zip(probes.positions, means[:, 0].tolist(), strict=True))
+        new = dict(zip(probes.positions, means[:, 0].tolist(), strict=True))
+        # What a resumed run knows already stays, to the bit.
+        self._reference = new | getattr(self, "_reference", {})
 
     def measure(self, model: nn.Module, probes: Probes) -> Tensor:
         """Compute the mean ratios, shape ``[N]``."""

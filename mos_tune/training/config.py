@@ -22,6 +22,7 @@ _REQUIRED = (
     "dtype seed epochs batch_size gradient_accumulation_steps"
 ).split()
 
+_CHECKPOINT_KEYS = ["every_n_steps", "keep_last"]
 _VALIDATION_KEYS = ["every_n_steps", "fraction", "dataset", "max_examples"]
 
 
@@ -65,10 +66,9 @@ def check_config(cfg: DictConfig) -> None:
         raise UserError("fsdp_cpu_offload is True, which needs more than 1 process; use False")
     if cfg.get("enable_async_checkpointing", False):
         raise UserError("enable_async_checkpointing is True; a mixture is saved with False only")
-    if cfg.get("checkpoint") is not None:
-        raise UserError(
-            f"checkpoint is {cfg.checkpoint}; there are no checkpoints between epochs yet: null"
-        )
+    _check_checkpoint(cfg.get("checkpoint"))
+    if cfg.get("checkpoint") is not None and cfg.seed is None:
+        raise UserError("seed is null; with checkpoint it must be a number, to be drawn only once")
     if "left_pad_sequence" in str(cfg.get("collate_fn", "")):
         raise UserError(f"collate_fn {cfg.collate_fn} pads on the left; training pads on the right")
 
@@ -103,16 +103,26 @@ def _check_datasets(datasets: Any) -> None:
             )
 
 
+def _check_keys(name: str, section: Any, known: list[str]) -> None:
+    if not OmegaConf.is_dict(section):
+        raise UserError(f"{name} must be a section or null, got {section}")
+    for key in section:
+        if key not in known:
+            raise UserError(f"{name}.{key} is no option; there are {', '.join(known)}")
+
+
+def _check_checkpoint(section: Any) -> None:
+    if section is None:
+        return
+    _check_keys("checkpoint", section, _CHECKPOINT_KEYS)
+    for key in _CHECKPOINT_KEYS:
+        _at_least_one(f"checkpoint.{key}", section.get(key))
+
+
 def _check_validation(section: Any, names: list[str]) -> None:
     if section is None:
         return
-    if not OmegaConf.is_dict(section):
-        raise UserError(f"validation must be a section or null, got {section}")
-    for key in section:
-        if key not in _VALIDATION_KEYS:
-            raise UserError(
-                f"validation.{key} is no option; there are {', '.join(_VALIDATION_KEYS)}"
-            )
+    _check_keys("validation", section, _VALIDATION_KEYS)
     for key in ("every_n_steps", "max_examples"):
         _at_least_one(f"validation.{key}", section.get(key))
     fraction, datasets = section.get("fraction"), section.get("dataset")

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from mos_tune.errors import UserError
-from mos_tune.mixture import MixtureSampler, probe_indices
+from mos_tune.mixture import MixtureSampler, derived_seed, probe_indices
 from mos_tune.rewards import Probes, Reward, measuring
 from mos_tune.scorers import MLPScorer
 from mos_tune.training.agreement import check_ranks_agree
@@ -41,6 +42,8 @@ class MixtureController:
         total_steps (int): optimizer steps of the whole run.
         validate_every (int | None): optimizer steps between two held-out losses; None: never.
         log_every (int): optimizer steps between two logs of losses and mixture.
+        after_step (Callable[[int], None]): called with the step when all is done that belongs to
+            it, and the state is complete.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class MixtureController:
         total_steps: int,
         validate_every: int | None,
         log_every: int,
+        after_step: Callable[[int], None],
     ) -> None:
         self._model = model
         self._data = data
@@ -71,6 +75,7 @@ class MixtureController:
         self._total_steps = total_steps
         self._validate_every = validate_every
         self._log_every = log_every
+        self._after_step = after_step
         self._step = 0
         self._probabilities = self._policy()
         self._probability_sum = torch.zeros_like(sampler.prior)
@@ -87,22 +92,31 @@ class MixtureController:
 
     def start(self) -> None:
         """Do what needs the untouched model: theta_0's perplexities, the first held-out losses."""
-        if self._scorer is not None and self._reward is not None:
-            updates = range(1, self._total_steps // self._scorer.update_every + 1)
-            chosen = [self._probe_indices(update) for update in updates]
-            all_of_them = {
-                name: sorted({index for indices in chosen for index in indices[name]})
-                for name in self._sampler.names
-            }
-            if chosen:
-                with measuring(self._model):
-                    self._reward.prepare(self._model, self._probes(self._data.train, all_of_them))
+        self._prepare(from_step=0)
         self._record.start(self._sampler.sizes, self._probabilities)
         if self._validate_every is not None:
             self._validate()
 
+    def _prepare(self, from_step: int) -> None:
+        """Let the reward measure the untouched model on the probes of all updates to come."""
+        if self._scorer is None or self._reward is None:
+            return
+        every = self._scorer.update_every
+        updates = range(from_step // every + 1, self._total_steps // every + 1)
+        chosen = [self._probe_indices(update) for update in updates]
+        all_of_them = {
+            name: sorted({index for indices in chosen for index in indices[name]})
+            for name in self._sampler.names
+        }
+        if chosen:
+            with measuring(self._model):
+                self._reward.prepare(self._model, self._probes(self._data.train, all_of_them))
+
     def on_draw(self, step: int, examples: list[tuple[int, int]]) -> None:
         """Count a step's mixture and write down its examples."""
+        # Dropout is then a function of the step, and no generator's state has to be saved.
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        torch.manual_seed(derived_seed(self._seed, "model", step, rank))
         names, subsets = self._sampler.names, list(self._data.train.values())
         self._probability_sum += self._probabilities
         datasets = {dataset for dataset, _ in examples}
@@ -118,7 +132,7 @@ class MixtureController:
         self._dataset_loss.begin(datasets, batch)
 
     def on_step_end(self, step: int) -> None:
-        """Do, in this order: training losses, scorer update, held-out losses, logs."""
+        """Do, in this order: training losses, scorer update, held-out losses, logs, the rest."""
         self._step = step
         losses = self._dataset_loss.take()
         self._check_finite("training", losses[:, 0])
@@ -139,6 +153,7 @@ class MixtureController:
             loss, tokens = self._since_log.unbind(dim=1)
             self._record.training(step, loss / tokens, self._probabilities, self._sampler.epochs)
             self._since_log.zero_()
+        self._after_step(step)
 
     def finish(self) -> None:
         """End the run's record."""
@@ -148,21 +163,35 @@ class MixtureController:
         """Give the mixture's whole state: small, and the same on every rank."""
         return {
             "step": self._step,
+            "total_steps": self._total_steps,
             "plan": self._plan(),
             "sampler": self._sampler.state_dict(),
             "scorer": None if self._scorer is None else self._scorer.state_dict(),
             "reward": None if self._reward is None else self._reward.state_dict(),
             "probability_sum": self._probability_sum,
             "response_tokens": self._response_tokens,
+            "since_log": self._since_log,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, model_is_untouched: bool) -> None:
         """Go on where ``state`` was taken.
+
+        Args:
+            state (Mapping[str, Any]): what :meth:`state_dict` gave.
+            model_is_untouched (bool): the model is still theta_0 at this moment, so that more steps
+                than the saved run planned are possible.
 
         Raises:
             UserError: if the plan, datasets, scorer or reward differ from those of the saved run.
         """
         self._step = state["step"]
+        planned = state["total_steps"]
+        if self._total_steps != planned and not model_is_untouched:
+            raise UserError(f"number of steps is {self._total_steps}, the checkpoint has {planned}")
+        if self._total_steps < self._step:
+            raise UserError(
+                f"number of steps is {self._total_steps}, the checkpoint has made {self._step}"
+            )
         for key, value in self._plan().items():
             if state["plan"][key] != value:
                 raise UserError(f"{key} is {value}, the checkpoint has {state['plan'][key]}")
@@ -178,13 +207,16 @@ class MixtureController:
                     raise UserError(f"{key} differs from the checkpoint's: {error}") from error
         self._probability_sum = state["probability_sum"]
         self._response_tokens = state["response_tokens"]
+        self._since_log = state["since_log"]
         self._probabilities = self._policy()
+        if self._total_steps > planned:
+            self._prepare(from_step=planned)
 
-    def _plan(self) -> dict[str, int | None]:
-        """What decides which examples are probed, and when."""
+    def _plan(self) -> dict[str, int | str | None]:
+        """What decides what is measured, and when, beside the number of steps."""
         return {
+            "reward": None if self._reward is None else type(self._reward).__name__,
             "seed": self._seed,
-            "number of steps": self._total_steps,
             "scorer.update_every": None if self._scorer is None else self._scorer.update_every,
             "reward.batch_size": None if self._reward is None else self._reward.batch_size,
         }

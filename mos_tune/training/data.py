@@ -106,6 +106,19 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
     return MixtureData(train, held_out)
 
 
+def steps_per_epoch(cfg: DictConfig, sizes: dict[str, int], global_batch_size: int) -> int:
+    """Steps that draw as many examples as the datasets hold together, at most as configured."""
+    steps = sum(sizes.values()) // global_batch_size
+    if steps == 0:
+        raise UserError(
+            f"the datasets hold {sum(sizes.values())} training examples together, fewer than one "
+            f"global batch of {global_batch_size} "
+            "(batch_size * gradient_accumulation_steps * number of processes)"
+        )
+    limit = cfg.get("max_steps_per_epoch")
+    return steps if limit is None else min(steps, limit)
+
+
 def _build_dataset(key: str, section: DictConfig, tokenizer: Any) -> Any:
     dataset = build(key, section, tokenizer)
     try:

@@ -13,17 +13,23 @@ from typing import Any
 from tqdm import tqdm
 
 
-def show_mixture(stock: ModuleType, mixture: Callable[[], str]) -> None:
-    """Make the bar of a stock recipe's module end in ``mixture()``.
+def show_mixture(
+    stock: ModuleType, mixture: Callable[[], str], steps_done: Callable[[], int]
+) -> None:
+    """Make the bar of a stock recipe's module end in ``mixture()`` and go on after a resume.
 
     The bar is a local variable of the stock loop; the name it is made from is the only handle.
 
     Args:
         stock (ModuleType): our private copy of the recipe's module.
         mixture (Callable[[], str]): gives a short text.
+        steps_done (Callable[[], int]): steps of the epoch done when its bar is made.
     """
 
     class MixtureBar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, initial=steps_done(), **kwargs)
+
         def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
             super().set_description(f"{desc}|{mixture()}", refresh)
 

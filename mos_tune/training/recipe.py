@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import nn
 from torchtune import training, utils
 from torchtune.config._utils import _get_component_from_path
 
@@ -23,15 +22,16 @@ from mos_tune.rewards import Probes
 from mos_tune.training.components import build, is_off
 from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
-from mos_tune.training.data import load_data
+from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.progress import show_mixture
 from mos_tune.training.record import MixtureRecord
+from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
 
 log = utils.get_logger("INFO")
 
 
-class MixtureRecipe:
+class MixtureRecipe(StepCheckpointRecipe):
     """Put before a stock recipe class: ``class Mine(MixtureRecipe, stock.SomeRecipe)``.
 
     The stock ``train()`` stays as it is. It asks for data in one place, and our loader is what it
@@ -50,7 +50,6 @@ class MixtureRecipe:
     total_epochs: int
     _device: torch.device
     _resume_from_checkpoint: bool
-    _model: nn.Module
     _loss_fn: Any
     _tokenizer: Any
     _metric_logger: Any
@@ -60,7 +59,7 @@ class MixtureRecipe:
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
         try:
-            super().__init__(cfg=cfg)  # type: ignore[call-arg]
+            super().__init__(cfg=self._stock_config(cfg))  # type: ignore[call-arg]
         except (RuntimeError, ValueError) as error:
             # All that the stock recipes raise here is about options that do not go together.
             raise UserError(str(error)) from error
@@ -97,7 +96,7 @@ class MixtureRecipe:
         if not is_off(cfg.get("scorer")):
             self._scorer = build("scorer", cfg.scorer, self._sampler.prior, seed=self.seed)
             self._reward = build("reward", cfg.reward, self._sampler.names)
-        self._mixture_steps = _steps_per_epoch(cfg, self._data.sizes, global_batch_size)
+        self._mixture_steps = steps_per_epoch(cfg, self._data.sizes, global_batch_size)
         for name, size in self._data.sizes.items():
             if size < global_batch_size and rank == 0:
                 log.warning(
@@ -105,6 +104,7 @@ class MixtureRecipe:
                     f"{global_batch_size}: a step may take an example twice, from two passes"
                 )
         self._cfg = cfg
+        self._saved_mixture = self._find_checkpoint(cfg)
         super().setup(cfg=cfg)  # type: ignore[misc]
         if self._saved_mixture is None:
             self._controller.start()
@@ -131,6 +131,7 @@ class MixtureRecipe:
             ignore_idx=ignore_index,
         )
         names = self._sampler.names
+        total_steps = self.total_epochs * self._mixture_steps
         record = MixtureRecord(
             names,
             Path(cfg.output_dir),
@@ -155,13 +156,26 @@ class MixtureRecipe:
             ),
             record=record,
             seed=self.seed,
-            total_steps=self.total_epochs * self._mixture_steps,
+            total_steps=total_steps,
             validate_every=None if cfg.get("validation") is None else cfg.validation.every_n_steps,
             log_every=self._log_every_n_steps,
+            after_step=lambda step: self._save_checkpoint(step, step == total_steps, cfg),
         )
+        step = self.epochs_run * self._mixture_steps
         if self._saved_mixture is not None:
-            self._controller.load_state_dict(self._saved_mixture)
-        show_mixture(self.stock, lambda: self._controller.status)
+            self._controller.load_state_dict(
+                self._saved_mixture, model_is_untouched=self._saved_step is not None
+            )
+        if self._saved_step is not None:
+            step = self._load_checkpoint(cfg)
+            # From the last step of an epoch we go on with its export, which may not have happened.
+            self.epochs_run = (step - 1) // self._mixture_steps
+            record.cut_back(step)
+        show_mixture(
+            self.stock,
+            lambda: self._controller.status,
+            lambda: self._dataloader.step - self.epochs_run * self._mixture_steps,
+        )
         return MixtureLoader(
             list(self._data.train.values()),
             self._sampler,
@@ -170,25 +184,14 @@ class MixtureRecipe:
             batch_size=batch_size,
             accumulation_steps=self._gradient_accumulation_steps,
             steps_per_epoch=self._mixture_steps,
-            step=self.epochs_run * self._mixture_steps,
+            step=step,
+            epoch=self.epochs_run,
             rank=rank,
             world_size=world_size,
         )
 
     def cleanup(self) -> None:
         """End the record, draw the picture, and clean up as the stock recipe does."""
+        self._finish_checkpoints()
         self._controller.finish()
         super().cleanup()  # type: ignore[misc]
-
-
-def _steps_per_epoch(cfg: DictConfig, sizes: dict[str, int], global_batch_size: int) -> int:
-    """Steps that draw as many examples as the datasets hold together, at most as configured."""
-    steps = sum(sizes.values()) // global_batch_size
-    if steps == 0:
-        raise UserError(
-            f"the datasets hold {sum(sizes.values())} training examples together, fewer than one "
-            f"global batch of {global_batch_size} "
-            "(batch_size * gradient_accumulation_steps * number of processes)"
-        )
-    limit = cfg.get("max_steps_per_epoch")
-    return steps if limit is None else min(steps, limit)

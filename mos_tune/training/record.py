@@ -7,6 +7,7 @@
 """What a run leaves about its mixture: two files, scalars, a picture."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -48,6 +49,11 @@ class MixtureRecord:
             self._mixture = _open(self._path, append)
             if log_examples:
                 self._examples = _open(output_dir / "examples.jsonl", append)
+
+    def cut_back(self, step: int) -> None:
+        """Forget what was written after ``step``, for a run that goes on from there."""
+        self._mixture = _cut_back(self._mixture, step)
+        self._examples = _cut_back(self._examples, step)
 
     def start(self, sizes: Mapping[str, int], probabilities: Tensor) -> None:
         """Write the first line: what the run starts from."""
@@ -122,6 +128,31 @@ class MixtureRecord:
 
 def _open(path: Path, append: bool) -> TextIO:
     return open(path, "a" if append else "w", encoding="utf-8")
+
+
+def _cut_back(file: TextIO | None, step: int) -> TextIO | None:
+    if file is None:
+        return None
+    file.close()
+    path = Path(file.name)
+    shorter = path.with_name(f"{path.name}.new")
+    with (
+        open(path, encoding="utf-8", errors="replace") as old,
+        open(shorter, "w", encoding="utf-8") as new,
+    ):
+        new.writelines(line for line in old if _is_up_to(line, step))
+        new.flush()
+        os.fsync(new.fileno())
+    os.replace(shorter, path)
+    return _open(path, append=True)
+
+
+def _is_up_to(line: str, step: int) -> bool:
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError:  # the last line of a killed run
+        return False
+    return fields["step"] <= step and fields.get("event") != "end"
 
 
 def _write_line(file: TextIO | None, fields: Mapping[str, Any]) -> None:

@@ -36,6 +36,7 @@ _SEAM = {
         "collate_fn",
         "dataloader_state_dict",
     ],
+    "_setup_lr_scheduler": ["self", "cfg_lr_scheduler", "num_training_steps", "last_epoch"],
 }
 
 

@@ -120,10 +120,11 @@ def tune(
         OmegaConf.save(OmegaConf.create(settings), file)
     tune_program = str(Path(sys.executable).with_name("tune"))
     command = [tune_program, "run", "--nproc_per_node", str(processes), recipe]
+    path = ["tests", *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
         [*command, "--config", str(file), *overrides],
         cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "tests"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
         timeout=300,

@@ -35,7 +35,15 @@ class Listener:
         return {"calls": len(self.calls)}
 
 
-def loader(rank=0, world_size=1, batch_size=2, accumulation_steps=2, **options):
+def loader(
+    rank=0,
+    world_size=1,
+    batch_size=2,
+    accumulation_steps=2,
+    step=0,
+    epoch=0,
+    **options,
+):
     global_batch_size = world_size * batch_size * accumulation_steps
     sampler = MixtureSampler(SIZES, global_batch_size=global_batch_size, seed=0, **options)
     datasets = [[("a", i) for i in range(11)], [("b", i) for i in range(5)]]
@@ -47,6 +55,8 @@ def loader(rank=0, world_size=1, batch_size=2, accumulation_steps=2, **options):
         batch_size=batch_size,
         accumulation_steps=accumulation_steps,
         steps_per_epoch=3,
+        step=step,
+        epoch=epoch,
         rank=rank,
         world_size=world_size,
     )
@@ -90,6 +100,14 @@ def test_steps_count_on_over_epochs():
             pass
     assert [step for call, step, *_ in one._listener.calls if call == "end"] == [1, 2, 3, 4, 5, 6]
     assert len(one) == 6
+
+
+@pytest.mark.parametrize(("step", "epoch", "rest"), [(1, 0, [2, 3]), (3, 0, []), (3, 1, [4, 5, 6])])
+def test_a_resumed_loader_yields_what_is_left_of_the_epoch(step, epoch, rest):
+    one = loader(step=step, epoch=epoch)
+    assert len(list(one)) == 2 * len(rest)
+    assert [step for call, step, *_ in one._listener.calls if call == "end"] == rest
+    assert len(list(one)) == 6
 
 
 def test_the_listener_knows_each_rows_dataset():

@@ -117,6 +117,21 @@ def test_a_changed_dataset_is_refused_on_resume():
         MixtureSampler({"a": 40}, global_batch_size=1, seed=0).load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"seed": 4}, "seed is 4, the checkpoint has 3"),
+        ({"global_batch_size": 9}, "global batch .* is 9, the checkpoint has"),
+        ({"shuffle": False}, "shuffle is False, the checkpoint has True"),
+        ({"temperature": 2}, "sampler.temperature is 2.0, the checkpoint has inf"),
+        ({"draw": "batch"}, "sampler.draw is batch, the checkpoint has example"),
+    ],
+)
+def test_a_changed_option_is_refused_on_resume(option, message):
+    with pytest.raises(UserError, match=message):
+        sampler(**option).load_state_dict(sampler().state_dict())
+
+
 def test_bad_options_name_their_key():
     with pytest.raises(UserError, match="sampler.draw must be .* got 'token'"):
         sampler(draw="token")

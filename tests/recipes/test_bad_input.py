@@ -164,7 +164,23 @@ BAD = {
         {"collate_fn": "torchtune.data.left_pad_sequence"},
         "left_pad_sequence pads on the left",
     ),
-    "step checkpoints": ({"checkpoint": {"every_n_steps": 5}}, "checkpoint .* null"),
+    "step checkpoints without keep_last": (
+        {"checkpoint": {"every_n_steps": 5}},
+        "checkpoint.keep_last must be a whole number of at least 1, got None",
+    ),
+    "step checkpoints every 0 steps": (
+        {"checkpoint": {"every_n_steps": 0, "keep_last": 1}},
+        "checkpoint.every_n_steps must be a whole number of at least 1, got 0",
+    ),
+    "unknown checkpoint key": (
+        {"checkpoint": {"every": 5}},
+        "checkpoint.every is no option; there are every_n_steps, keep_last",
+    ),
+    "checkpoint as a number": ({"checkpoint": 5}, "checkpoint must be a section or null, got 5"),
+    "step checkpoints without a seed": (
+        {"checkpoint": {"every_n_steps": 5, "keep_last": 1}, "seed": None},
+        "seed is null",
+    ),
     "no response within the length": (
         {"tokenizer.max_seq_len": 5},
         "dataset.count: none of its 400 examples has a response token; .*tokenizer.max_seq_len",

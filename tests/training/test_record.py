@@ -71,3 +71,31 @@ def test_a_resumed_run_goes_on_with_the_file(tmp_path):
         record.validation(3, torch.tensor([1.0, 2.0]))
     assert len(lines(tmp_path / "mixture.jsonl")) == 2
     assert not (tmp_path / "examples.jsonl").exists()
+
+
+def test_cut_back_forgets_later_steps_the_end_and_a_half_written_line(tmp_path):
+    def new(append):
+        return MixtureRecord(
+            ["a", "b"], tmp_path, lambda *_: None, append=append, log_examples=True
+        )
+
+    whole_run(new(append=False))
+    (before, examples) = lines(tmp_path / "mixture.jsonl"), lines(tmp_path / "examples.jsonl")
+    record = new(append=True)
+    for step in (2, 3):
+        record.examples(step, [("b", step)])
+        record.update(step, HALVES, HALVES, HALVES, COUNTS, 0.1)
+    with open(tmp_path / "mixture.jsonl", "ab") as file:
+        file.write('{"event": "update", "step": 1, "probabilities": {"\u00e4'.encode()[:-1])
+
+    record = new(append=True)
+    record.cut_back(1)
+    assert lines(tmp_path / "mixture.jsonl") == before[:-1]
+    assert lines(tmp_path / "examples.jsonl") == examples
+    record.examples(2, [("a", 0)])
+    assert [line["step"] for line in lines(tmp_path / "examples.jsonl")] == [1, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "examples.jsonl",
+        "mixture.jsonl",
+        "mixture.png",
+    ]
