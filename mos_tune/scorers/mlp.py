@@ -137,8 +137,17 @@ class MLPScorer(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Put the optimizer's state into :meth:`state_dict`, beside psi."""
-        return self._optimizer.state_dict()
+        return {"optimizer": type(self._optimizer).__name__, "state": self._optimizer.state_dict()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore the optimizer's state in :meth:`load_state_dict`."""
-        self._optimizer.load_state_dict(state)
+        """Restore the optimizer's state in :meth:`load_state_dict`; the learning rate stays.
+
+        Raises:
+            UserError: if the state is another optimizer's.
+        """
+        kind = type(self._optimizer).__name__
+        if state["optimizer"] != kind:
+            raise UserError(f"scorer.optimizer is {kind}, the checkpoint has {state['optimizer']}")
+        lr = self._optimizer.param_groups[0]["lr"]
+        self._optimizer.load_state_dict(state["state"])
+        self._optimizer.param_groups[0]["lr"] = lr

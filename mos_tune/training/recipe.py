@@ -60,8 +60,10 @@ class MixtureRecipe(StepCheckpointRecipe):
         check_config(cfg)
         try:
             super().__init__(cfg=self._stock_config(cfg))  # type: ignore[call-arg]
+        except torch.distributed.DistError:
+            raise
         except (RuntimeError, ValueError) as error:
-            # All that the stock recipes raise here is about options that do not go together.
+            # What else the stock recipes raise here is about options that do not go together.
             raise UserError(str(error)) from error
         # The stock loop breaks at this number, before our loader can end the epoch's last step. The
         # loader itself ends the epoch instead.
@@ -97,6 +99,12 @@ class MixtureRecipe(StepCheckpointRecipe):
             self._scorer = build("scorer", cfg.scorer, self._sampler.prior, seed=self.seed)
             self._reward = build("reward", cfg.reward, self._sampler.names)
         self._mixture_steps = steps_per_epoch(cfg, self._data.sizes, global_batch_size)
+        total_steps = self.total_epochs * self._mixture_steps
+        if self._scorer is not None and self._scorer.update_every > total_steps and rank == 0:
+            log.warning(
+                f"scorer.update_every is {self._scorer.update_every}, but the run has only "
+                f"{total_steps} steps: the mixture stays at the prior"
+            )
         for name, size in self._data.sizes.items():
             if size < global_batch_size and rank == 0:
                 log.warning(
@@ -110,8 +118,16 @@ class MixtureRecipe(StepCheckpointRecipe):
             self._controller.start()
 
     def _update_recipe_state(self, ckpt_dict: dict[str, Any]) -> None:
+        saved_seed = ckpt_dict.get(training.SEED_KEY)
+        if saved_seed != self.seed:
+            # The stock recipe would go on with the saved one, but the datasets are split already.
+            raise UserError(f"seed is {self.seed}, the checkpoint has {saved_seed}")
         super()._update_recipe_state(ckpt_dict)  # type: ignore[misc]
-        self._saved_mixture = ckpt_dict[training.DATALOADER_KEY]
+        self._saved_mixture = ckpt_dict.get(training.DATALOADER_KEY)
+        if self._saved_mixture is None or "plan" not in self._saved_mixture:
+            raise UserError(
+                "the checkpoint to resume from holds no mixture; a mos-tune recipe did not write it"
+            )
 
     def _setup_data(
         self,
@@ -136,7 +152,6 @@ class MixtureRecipe(StepCheckpointRecipe):
             names,
             Path(cfg.output_dir),
             self._metric_logger.log_dict if rank == 0 else None,
-            append=self._saved_mixture is not None,
             log_examples=cfg.get("log_examples", False),
         )
         self._controller = MixtureController(
@@ -170,6 +185,7 @@ class MixtureRecipe(StepCheckpointRecipe):
             step = self._load_checkpoint(cfg)
             # From the last step of an epoch we go on with its export, which may not have happened.
             self.epochs_run = (step - 1) // self._mixture_steps
+        if self._saved_mixture is not None:
             record.cut_back(step)
         show_mixture(
             self.stock,

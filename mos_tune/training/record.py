@@ -26,7 +26,6 @@ class MixtureRecord:
         names (Sequence[str]): the datasets' names.
         output_dir (Path): made if missing.
         log_dict (LogDict | None): the metric logger's; None on all ranks but 0.
-        append (bool): go on with the files of an interrupted run.
         log_examples (bool): write every step's examples.
     """
 
@@ -36,7 +35,6 @@ class MixtureRecord:
         output_dir: Path,
         log_dict: LogDict | None,
         *,
-        append: bool,
         log_examples: bool,
     ) -> None:
         self._names = list(names)
@@ -44,19 +42,20 @@ class MixtureRecord:
         self._mixture: TextIO | None = None
         self._examples: TextIO | None = None
         self._path = output_dir / "mixture.jsonl"
-        if log_dict is not None:
-            output_dir.mkdir(parents=True, exist_ok=True)
-            self._mixture = _open(self._path, append)
-            if log_examples:
-                self._examples = _open(output_dir / "examples.jsonl", append)
+        self._examples_path = output_dir / "examples.jsonl" if log_examples else None
 
     def cut_back(self, step: int) -> None:
-        """Forget what was written after ``step``, for a run that goes on from there."""
-        self._mixture = _cut_back(self._mixture, step)
-        self._examples = _cut_back(self._examples, step)
+        """Go on with the files of a run that is resumed, less what it wrote after ``step``."""
+        if self._log_dict is not None:
+            for path in filter(None, (self._path, self._examples_path)):
+                _cut_back(path, step)
+            self._open("a")
 
     def start(self, sizes: Mapping[str, int], probabilities: Tensor) -> None:
-        """Write the first line: what the run starts from."""
+        """Start the files: what an earlier run left in ``output_dir`` stays until here."""
+        if self._log_dict is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._open("w")
         self._event(
             "start", 0, names=self._names, sizes=sizes, probabilities=self._named(probabilities)
         )
@@ -115,6 +114,11 @@ class MixtureRecord:
 
             draw_mixture(self._path, self._path.with_name("mixture.png"))
 
+    def _open(self, mode: str) -> None:
+        self._mixture = _text_file(self._path, mode)
+        if self._examples_path is not None:
+            self._examples = _text_file(self._examples_path, mode)
+
     def _named(self, values: Tensor) -> dict[str, float]:
         return dict(zip(self._names, values.tolist(), strict=True))
 
@@ -126,15 +130,13 @@ class MixtureRecord:
             self._log_dict({f"{prefix}/{name}": value for name, value in values.items()}, step)
 
 
-def _open(path: Path, append: bool) -> TextIO:
-    return open(path, "a" if append else "w", encoding="utf-8")
+def _text_file(path: Path, mode: str) -> TextIO:
+    return open(path, mode, encoding="utf-8")
 
 
-def _cut_back(file: TextIO | None, step: int) -> TextIO | None:
-    if file is None:
-        return None
-    file.close()
-    path = Path(file.name)
+def _cut_back(path: Path, step: int) -> None:
+    if not path.exists():
+        return
     shorter = path.with_name(f"{path.name}.new")
     with (
         open(path, encoding="utf-8", errors="replace") as old,
@@ -144,7 +146,6 @@ def _cut_back(file: TextIO | None, step: int) -> TextIO | None:
         new.flush()
         os.fsync(new.fileno())
     os.replace(shorter, path)
-    return _open(path, append=True)
 
 
 def _is_up_to(line: str, step: int) -> bool:

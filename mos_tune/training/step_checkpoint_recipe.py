@@ -15,6 +15,7 @@ from torchtune import utils
 
 from mos_tune.mixture import MixtureLoader
 from mos_tune.training.checkpoint_loading import SavedStep
+from mos_tune.training.components import is_off
 from mos_tune.training.step_checkpoint import StepCheckpoints
 
 log = utils.get_logger("INFO")
@@ -90,6 +91,8 @@ class StepCheckpointRecipe:
         The stock recipe knows whole epochs only. A schedule is a function of the step, so there is
         no state of it to load, and another learning rate or number of steps takes effect at once.
         """
+        if is_off(cfg_lr_scheduler):
+            cfg_lr_scheduler = None
         self.global_step = self._dataloader.step
         groups = [group for optimizer in self._optimizers() for group in optimizer.param_groups]
         if self.global_step > 0:

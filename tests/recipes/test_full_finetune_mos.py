@@ -211,17 +211,27 @@ def test_an_interrupted_run_goes_on_at_the_epoch_with_its_mixture(tmp_path):
     assert [update["step"] for update in whole.events("update")] == [4, 8, 12]
     shutil.rmtree(whole.directory / "epoch_1")
     before = {step: loss for step, loss in whole.metric("loss").items() if step > 6}
-    examples, last = whole.examples()[6:], whole.events("update")[-1]
+    examples, events = whole.examples(), whole.events("update")
     (whole.directory / "logs" / "log.txt").unlink()
     # As torchtune wants it: the files of the last epoch, relative to output_dir.
     settings["checkpointer"]["checkpoint_files"] = ["epoch_0/model-00001-of-00001.safetensors"]
     resumed = tune(settings | {"resume_from_checkpoint": True})
     assert resumed.metric("loss") == before
-    assert resumed.examples()[12:] == examples
-    assert resumed.events("update")[-1]["probabilities"] == last["probabilities"]
-    assert resumed.events("end")[-1]["average_probabilities"] == pytest.approx(
-        resumed.events("end")[0]["average_probabilities"]
-    )
+    assert resumed.examples() == examples
+    assert [(e["step"], e["probabilities"]) for e in resumed.events("update")] == [
+        (e["step"], e["probabilities"]) for e in events
+    ]
+    assert len(resumed.events("end")) == 1
+    shutil.rmtree(whole.directory / "epoch_1")
+    refused = tune(settings | {"resume_from_checkpoint": True, "seed": 77}, ok=False)
+    assert "mos-tune stopped: seed is 77, the checkpoint has 1" in refused.output
+
+
+def test_a_run_too_short_for_an_update_still_ends_with_its_model(tmp_path):
+    run = tune(config(tmp_path), "scorer.update_every=100", "lr_scheduler=null", processes=1)
+    assert run.events("update") == [] and run.events("end")[0]["step"] == 12
+    assert (run.directory / "epoch_0" / "config.json").exists()
+    assert "scorer.update_every is 100, but the run has only 12 steps" in run.output
 
 
 def test_validation_on_datasets_of_its_own(tmp_path):

@@ -149,6 +149,16 @@ def test_a_restored_scorer_goes_on_bit_for_bit(hidden_dim):
     assert torch.equal(scorer.probabilities(), other.probabilities())
 
 
+def test_another_optimizers_state_is_refused_and_another_lr_taken():
+    prior = random_prior(4, 0)
+    saved = MLPScorer(prior).state_dict()
+    with pytest.raises(UserError, match="scorer.optimizer is SGD, the checkpoint has Adam"):
+        MLPScorer(prior, optimizer="sgd").load_state_dict(saved)
+    faster = MLPScorer(prior, lr=1e-2)
+    faster.load_state_dict(saved)
+    assert faster._optimizer.param_groups[0]["lr"] == 1e-2
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -35,7 +35,6 @@ def test_rank_0_writes_events_scalars_and_the_picture(tmp_path):
             ["a", "b"],
             tmp_path / "new",
             lambda metrics, step: logged.append((step, metrics)),
-            append=False,
             log_examples=True,
         )
     )
@@ -58,44 +57,34 @@ def test_rank_0_writes_events_scalars_and_the_picture(tmp_path):
 
 
 def test_other_ranks_write_nothing(tmp_path):
-    whole_run(MixtureRecord(["a", "b"], tmp_path / "new", None, append=False, log_examples=True))
+    whole_run(MixtureRecord(["a", "b"], tmp_path / "new", None, log_examples=True))
     assert not (tmp_path / "new").exists()
 
 
-def test_a_resumed_run_goes_on_with_the_file(tmp_path):
-    def ignore(metrics, step):
-        pass
-
-    for append in (False, True):
-        record = MixtureRecord(["a", "b"], tmp_path, ignore, append=append, log_examples=False)
-        record.validation(3, torch.tensor([1.0, 2.0]))
-    assert len(lines(tmp_path / "mixture.jsonl")) == 2
-    assert not (tmp_path / "examples.jsonl").exists()
+def record(directory, **options):
+    return MixtureRecord(["a", "b"], directory, lambda metrics, step: None, **options)
 
 
-def test_cut_back_forgets_later_steps_the_end_and_a_half_written_line(tmp_path):
-    def new(append):
-        return MixtureRecord(
-            ["a", "b"], tmp_path, lambda *_: None, append=append, log_examples=True
-        )
+def test_an_earlier_runs_files_stay_until_the_new_one_starts(tmp_path):
+    whole_run(record(tmp_path, log_examples=False))
+    before = (tmp_path / "mixture.jsonl").read_text()
+    again = record(tmp_path, log_examples=True)
+    assert (tmp_path / "mixture.jsonl").read_text() == before
+    again.start({"a": 2, "b": 10}, HALVES)
+    assert [line["event"] for line in lines(tmp_path / "mixture.jsonl")] == ["start"]
 
-    whole_run(new(append=False))
-    (before, examples) = lines(tmp_path / "mixture.jsonl"), lines(tmp_path / "examples.jsonl")
-    record = new(append=True)
-    for step in (2, 3):
-        record.examples(step, [("b", step)])
-        record.update(step, HALVES, HALVES, HALVES, COUNTS, 0.1)
-    with open(tmp_path / "mixture.jsonl", "ab") as file:
-        file.write('{"event": "update", "step": 1, "probabilities": {"\u00e4'.encode()[:-1])
 
-    record = new(append=True)
-    record.cut_back(1)
-    assert lines(tmp_path / "mixture.jsonl") == before[:-1]
-    assert lines(tmp_path / "examples.jsonl") == examples
-    record.examples(2, [("a", 0)])
-    assert [line["step"] for line in lines(tmp_path / "examples.jsonl")] == [1, 2]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "examples.jsonl",
-        "mixture.jsonl",
-        "mixture.png",
-    ]
+def test_a_resumed_run_goes_on_from_its_step(tmp_path):
+    first = record(tmp_path, log_examples=True)
+    first.start({"a": 2, "b": 10}, HALVES)
+    for step in (1, 2, 3):
+        first.examples(step, [("a", step)])
+        first.validation(step, HALVES)
+    with open(tmp_path / "mixture.jsonl", "a") as file:
+        file.write('{"event": "upda')
+    second = record(tmp_path, log_examples=True)
+    second.cut_back(2)
+    second.validation(3, HALVES)
+    second.examples(3, [("a", 3)])
+    assert [line["step"] for line in lines(tmp_path / "mixture.jsonl")] == [0, 1, 2, 3]
+    assert [line["step"] for line in lines(tmp_path / "examples.jsonl")] == [1, 2, 3]
