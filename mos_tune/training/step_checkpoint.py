@@ -144,7 +144,7 @@ class StepCheckpoints:
                 _write_synced(state, partial / STATE)
                 mine += [partial / STATE, partial / ".metadata"]
             files = {path.name: fingerprint(path) for path in mine}
-        except BaseException as reason:
+        except BaseException as reason:  # what torch raises here is no Exception
             error = reason_of(reason)
         # No rank may be left waiting here, whatever happened to it above.
         ranks = all_ranks((files, error), self._group)
