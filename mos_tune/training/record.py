@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from torch import Tensor
 
@@ -131,7 +131,7 @@ class MixtureRecord:
 
 
 def _text_file(path: Path, mode: str) -> TextIO:
-    return open(path, mode, encoding="utf-8")
+    return cast(TextIO, open(path, mode, encoding="utf-8"))
 
 
 def _cut_back(path: Path, step: int) -> None:
