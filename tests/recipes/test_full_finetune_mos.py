@@ -161,15 +161,14 @@ def test_overrides_of_reward_scorer_optimizer_and_logger(run, tmp_path):
     assert list((other.directory / "logs").glob("**/events.out.tfevents.*"))
 
 
-@pytest.mark.parametrize("off", ["scorer=null", "scorer=None", "~scorer"])
+@pytest.mark.parametrize("off", ["on the command line", "in the config"])
 def test_without_a_scorer_the_mixture_stays_at_the_prior(tmp_path, off):
-    settings = config(tmp_path)
-    if off == "~scorer":  # torchtune removes keys but no components, so: a config without the key
+    settings, overrides = config(tmp_path), ["sampler.temperature=10", "sampler.draw=batch"]
+    if off == "in the config":
         del settings["scorer"]
-        overrides = []
     else:
-        overrides = [off]
-    run = tune(settings, *overrides, "sampler.temperature=10", "sampler.draw=batch", processes=1)
+        overrides.append("scorer=null")
+    run = tune(settings, *overrides, processes=1)
     sizes = np.array([size - round(size * 0.1) for size in SIZES.values()])
     prior = sizes**0.1 / (sizes**0.1).sum()
     (start,), (end,) = run.events("start"), run.events("end")
@@ -182,22 +181,25 @@ def test_without_a_scorer_the_mixture_stays_at_the_prior(tmp_path, off):
 
 
 @pytest.mark.parametrize(
-    "overrides",
+    ("processes", "overrides"),
     [
         (
-            "gradient_accumulation_steps=2",
-            "enable_activation_checkpointing=True",
-            "loss=torch.nn.CrossEntropyLoss",
-            "dtype=bf16",
-            "clip_grad_norm=1.0",
+            2,
+            [
+                "gradient_accumulation_steps=2",
+                "enable_activation_checkpointing=True",
+                "loss=torch.nn.CrossEntropyLoss",
+                "dtype=bf16",
+                "clip_grad_norm=1.0",
+            ],
         ),
-        ("optimizer_in_bwd=True", "dtype=bf16", TRANSFERABILITY),
-        ("compile=True", "max_steps_per_epoch=4"),
+        (2, ["optimizer_in_bwd=True", "dtype=bf16", TRANSFERABILITY]),
+        (1, ["compile=True", "max_steps_per_epoch=4"]),  # compiling takes a minute a process
     ],
     ids=["accumulation-checkpointing-plain-bf16", "in-backward-bf16", "compile"],
 )
-def test_torchtunes_options_run(tmp_path, overrides):
-    run = tune(config(tmp_path), *overrides)
+def test_torchtunes_options_run(tmp_path, processes, overrides):
+    run = tune(config(tmp_path), *overrides, processes=processes)
     losses = run.losses()
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     assert run.events("update") and run.events("end")
