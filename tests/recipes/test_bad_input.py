@@ -26,6 +26,7 @@ class StockUpToTheModel:
 
     def __init__(self, cfg):
         self.seed = cfg.seed
+        self.total_epochs = cfg.epochs
         self._resume_from_checkpoint = cfg.resume_from_checkpoint
 
     def setup(self, cfg):
