@@ -19,7 +19,7 @@ run: $(READY)
 	$(VENV)/bin/tune run --nproc_per_node 2 $(RECIPE) --config configs/tiny_llama3_mos.yaml
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 smollm2: $(READY)
 	$(VENV)/bin/python -m mos_tune.prepare.smollm2
