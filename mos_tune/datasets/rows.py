@@ -17,9 +17,11 @@ from torchtune.modules.transforms.tokenizers import ModelTokenizer
 class Rows(Protocol):
     """What is needed of a table: a length and rows by position."""
 
-    def __len__(self) -> int: ...  # noqa: D105
+    def __len__(self) -> int:
+        """Count the rows."""
 
-    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...  # noqa: D105
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]:
+        """Give the row at a position."""
 
 
 class RowsDataset(Dataset):

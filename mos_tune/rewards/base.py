@@ -74,7 +74,8 @@ class Reward(ABC):
             Tensor: rewards on the CPU, equal on every rank, shape ``[N]``.
         """
 
-    def prepare(self, model: nn.Module, probes: Probes) -> None:  # noqa: B027 (optional to override)
+    # Not abstract, though empty: most rewards need nothing of the untouched model.
+    def prepare(self, model: nn.Module, probes: Probes) -> None:  # noqa: B027
         """Do what needs the untouched model, before step 1.
 
         Args:

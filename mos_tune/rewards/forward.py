@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchtune.modules import TransformerDecoder
 
 NUM_CHUNKS = 8
 """Pieces of the output projection: as many as torchtune's chunked cross-entropy takes by
@@ -30,21 +31,21 @@ def measuring(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _forward(model: nn.Module, tokens: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+def _forward(model: TransformerDecoder, tokens: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
     # Shadowing the bound method keeps this inside model.forward, where FSDP2 has gathered the
     # parameters of norm and output; calling the parts one by one would skip its hooks.
-    model.unembed = lambda hidden: head(model.norm(hidden))  # type: ignore[assignment, operator]
+    model.unembed = lambda hidden: head(model.norm(hidden))
     try:
         return model(tokens)
     finally:
         del model.unembed
 
 
-def hidden_states(model: nn.Module, tokens: Tensor) -> Tensor:
+def hidden_states(model: TransformerDecoder, tokens: Tensor) -> Tensor:
     """Compute the topmost hidden states, after the final norm, without the output projection.
 
     Args:
-        model (nn.Module): a torchtune ``TransformerDecoder``, sharded by FSDP2 or not.
+        model (TransformerDecoder): torchtune's, sharded by FSDP2 or not.
         tokens (Tensor): token ids, padded on the right, shape ``[b, s]``.
 
     Returns:
@@ -54,7 +55,7 @@ def hidden_states(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def response_log_likelihood(
-    model: nn.Module, tokens: Tensor, labels: Tensor, ignore_index: int = -100
+    model: TransformerDecoder, tokens: Tensor, labels: Tensor, ignore_index: int = -100
 ) -> tuple[Tensor, Tensor]:
     """Compute the log-likelihood of every example's response tokens.
 
@@ -62,7 +63,7 @@ def response_log_likelihood(
     at a time: no more logits than that ever exist.
 
     Args:
-        model (nn.Module): a torchtune ``TransformerDecoder``, sharded by FSDP2 or not.
+        model (TransformerDecoder): torchtune's, sharded by FSDP2 or not.
         tokens (Tensor): token ids, padded on the right, shape ``[b, s]``.
         labels (Tensor): the same tokens with ``ignore_index`` on prompt and padding, not shifted,
             shape ``[b, s]``.
@@ -85,7 +86,7 @@ def response_log_likelihood(
         )
         return torch.cat(
             [
-                -F.cross_entropy(model.output(piece).float(), target, reduction="none")  # type: ignore[operator]
+                -F.cross_entropy(model.output(piece).float(), target, reduction="none")
                 for piece, target in pieces
             ]
         )

@@ -79,6 +79,6 @@ def build(key: str, section: Any, *args: Any, **kwargs: Any) -> Any:
         if key in str(error):
             raise
         raise UserError(f"{key}: {error}") from error
-    except Exception as error:
+    except Exception as error:  # anyone's component may raise anything
         path = section["_component_"]
         raise UserError(f"{key} ({path}): {type(error).__name__}: {error}") from error

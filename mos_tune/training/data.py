@@ -45,7 +45,7 @@ class Examples(Dataset):
         index = self.indices[position]
         try:
             return self.dataset[index]
-        except Exception as error:
+        except Exception as error:  # the user's builder and files decide what is raised
             raise UserError(
                 f"{self.key}: example {index} cannot be read: {type(error).__name__}: {error}"
             ) from error

@@ -52,7 +52,7 @@ def launch(recipe: type[Any]) -> None:
 
     try:
         recipe_main()
-    except Exception as error:
+    except Exception as error:  # the end of the process: nothing is swallowed, only said once
         others_first = (rank > 0) + (os.environ.get("LOCAL_RANK", "0") != "0")
         time.sleep(others_first * SECONDS_FOR_RANK_ZERO)
         if not config_is_read or isinstance(error, (UserError, OmegaConfBaseException)):

@@ -44,6 +44,9 @@ class MixtureRecipe(StepCheckpointRecipe):
 
     stock: ModuleType
 
+    # A mixin calls super() of a class that is known only when torchtune is loaded, so mypy cannot
+    # see it; load_stock_recipe has checked that these methods are there. Hence the ignores below.
+
     # Set by every stock recipe before it asks for data.
     seed: int
     epochs_run: int

@@ -98,6 +98,7 @@ class StepCheckpointRecipe:
         if self.global_step > 0:
             for group in groups:
                 group.setdefault("initial_lr", group["lr"])
+        # mypy cannot see the stock recipe, which comes later among the bases.
         scheduler = super()._setup_lr_scheduler(  # type: ignore[misc]
             cfg_lr_scheduler, num_training_steps, self.global_step - 1
         )
