@@ -184,6 +184,7 @@ def test_every_rank_finds_the_whole_start(tmp_path):
         "totals = [torch.zeros_like(total) for _ in range(2)]\n"
         "dist.all_gather(totals, total)\n"
         "assert totals[0] == totals[1] != 0, totals\n"
+        "dist.destroy_process_group()\n"
     )
     root = Path(__file__).parents[2]
     ranks = [
