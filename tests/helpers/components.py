@@ -14,6 +14,7 @@ from pathlib import Path
 from torchtune.training.metric_logging import DiskLogger
 
 from mos_tune.errors import UserError
+from mos_tune.rewards import DifficultyReward
 
 
 def picky(names, *, size=3, seed):
@@ -28,6 +29,13 @@ def open_ended(names, **options):
 
 def rows_dataset(tokenizer, *, rows):
     return rows
+
+
+class DivergingReward(DifficultyReward):
+    """Measures something else on rank 1, in the last bits alone."""
+
+    def measure(self, model, probes):
+        return super().measure(model, probes) * (1 + 1e-15 * int(os.environ["RANK"]))
 
 
 class DyingLogger(DiskLogger):

@@ -8,6 +8,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -110,8 +111,12 @@ def tune(
     processes: int = 2,
     recipe: str = RECIPE,
     ok: bool = True,
+    largest_file: int = resource.RLIM_INFINITY,
 ) -> Run:
-    """Run ``tune run`` on a config, or on a config file, from the repository's folder."""
+    """Run ``tune run`` on a config, or on a config file, from the repository's folder.
+
+    ``largest_file``, in bytes, stands in for a full disk.
+    """
     if isinstance(settings, Path):
         file = directory = settings
     else:
@@ -128,6 +133,9 @@ def tune(
         capture_output=True,
         text=True,
         timeout=300,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY)
+        ),
     )
     output = finished.stdout + finished.stderr
     if ok:
