@@ -10,11 +10,11 @@ import json
 import os
 import resource
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.hf_models import tiny_llama
+from helpers.warm_python import warm_python
 from omegaconf import OmegaConf
 
 REPOSITORY = Path(__file__).parents[2]
@@ -123,13 +123,18 @@ def tune(
         directory = Path(settings["output_dir"])
         file = directory.with_suffix(".yaml")
         OmegaConf.save(OmegaConf.create(settings), file)
-    tune_program = str(Path(sys.executable).with_name("tune"))
-    command = [tune_program, "run", "--nproc_per_node", str(processes), recipe]
+    command = [warm_python(), "-m", "torchtune._cli.tune"]
+    command += ["run", "--nproc_per_node", str(processes), recipe]
     path = ["tests", *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
         [*command, "--config", str(file), *overrides],
         cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)},
+        env=os.environ
+        | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHON_EXEC": warm_python(),  # what torchrun starts instead of Python
+        },
         capture_output=True,
         text=True,
         timeout=300,
