@@ -83,7 +83,7 @@ def check_same_examples(
 
 
 def _fingerprint(key: str, dataset: Any) -> dict[str, Any]:
-    tokens = _hash_tokens(key, dataset)
+    tokens: str | None = _hash_tokens(key, dataset)
     if tokens != _hash_tokens(key, dataset):
         utils.log_rank_zero(
             log, f"{key} gives another example each time one is read; no resume of it is exact"

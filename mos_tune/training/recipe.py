@@ -24,6 +24,7 @@ from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.training.export import explain_failed_exports
 from mos_tune.training.fingerprint import check_same_examples, fingerprints
 from mos_tune.training.progress import show_mixture
 from mos_tune.training.record import MixtureRecord
@@ -57,6 +58,7 @@ class MixtureRecipe(StepCheckpointRecipe):
     _loss_fn: Any
     _tokenizer: Any
     _metric_logger: Any
+    _checkpoint_client: Any
     _log_every_n_steps: int
     _gradient_accumulation_steps: int
 
@@ -197,6 +199,7 @@ class MixtureRecipe(StepCheckpointRecipe):
             self.epochs_run = (step - 1) // self._mixture_steps
         if self._saved_mixture is not None:
             record.cut_back(step)
+        explain_failed_exports(self._checkpoint_client, cfg.output_dir)
         show_mixture(
             self.stock,
             lambda: self._controller.status,

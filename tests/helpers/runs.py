@@ -8,7 +8,6 @@
 
 import json
 import os
-import resource
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,12 +110,8 @@ def tune(
     processes: int = 2,
     recipe: str = RECIPE,
     ok: bool = True,
-    largest_file: int = resource.RLIM_INFINITY,
 ) -> Run:
-    """Run ``tune run`` on a config, or on a config file, from the repository's folder.
-
-    ``largest_file``, in bytes, stands in for a full disk.
-    """
+    """Run ``tune run`` on a config, or on a config file, from the repository's folder."""
     if isinstance(settings, Path):
         file = directory = settings
     else:
@@ -138,9 +133,6 @@ def tune(
         capture_output=True,
         text=True,
         timeout=300,
-        preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY)
-        ),
     )
     output = finished.stdout + finished.stderr
     if ok:

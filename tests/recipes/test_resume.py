@@ -51,6 +51,15 @@ def kill_after(settings, step, at=None, **options):
     return run
 
 
+def on_full_disk(settings, size):
+    logger = {"_component_": "helpers.components.FullDiskLogger", "largest_file": size}
+    full = tune(
+        settings | {"metric_logger": settings["metric_logger"] | logger}, processes=1, ok=False
+    )
+    assert full.code != 0 and "Traceback" not in full.output.split("mos-tune stopped")[0]
+    return full
+
+
 def events(run):
     lines = (run.directory / "mixture.jsonl").read_text().splitlines()
     return [
@@ -104,14 +113,15 @@ def test_killed_again_and_again_it_is_the_same_run(whole, tmp_path):
             (checkpoints / "step_6.partial").mkdir()
             (checkpoints / "step_6.partial" / "__0_0.distcp").write_bytes(b"half")
         elif step == 6:
-            full_disk = tune(settings, processes=1, ok=False, largest_file=500_000)
-            assert full_disk.code != 0
-            assert re.search(
-                "mos-tune stopped: .*step_7 could not be written: .*File too large; the "
-                "checkpoints before it stay",
-                full_disk.output,
-            ), full_disk.output[-6000:]
-            assert {path.name for path in checkpoints.glob("step_?")} == {"step_5", "step_6"}
+            # First at the epoch's export, then at the next checkpoint.
+            for size, message in (
+                (500_000, "epoch_0 could not be exported to .*: the disk is full"),
+                (1_200_000, "step_7 could not be written: the disk is full"),
+            ):
+                message = rf"mos-tune stopped: .*{message} \(.*\); the checkpoints before it stay"
+                full_disk = on_full_disk(settings, size)
+                assert re.search(message, full_disk.output), full_disk.output[-6000:]
+                assert not any(checkpoints.glob("step_7*"))
     with open(checkpoints / "step_9" / "__0_0.distcp", "r+b") as shards:
         shards.seek(100_000)
         byte = shards.read(1)[0]
@@ -158,13 +168,13 @@ def test_another_number_of_ranks(whole, tmp_path):
     settings = settings_of(tmp_path)
     names = [f"mixture/probability/{name}" for name in whole.events("start")[0]["names"]]
     saved = {}
-    # On an update, after it, and in the middle of an epoch.
-    for ranks, step in ((1, 4), (4, 7), (2, 8)):
+    # On an update, at the end of an epoch, and in the middle of one.
+    for ranks, step in ((1, 4), (4, 6), (2, 9)):
         killed = kill_after(settings | {"batch_size": 8 // ranks}, step, processes=ranks)
         assert all(f"checkpoints/step_{old}\n" in killed.output for old in list(saved)[-1:])
         saved[step] = {p: killed.metric(p)[step] for p in names}
     resumed = tune(settings, processes=1)
-    assert "checkpoints/step_8\n" in resumed.output
+    assert "checkpoints/step_9\n" in resumed.output
     assert resumed.examples() == whole.examples()
     for p in names:
         for step, values in saved.items():
