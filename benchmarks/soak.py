@@ -165,7 +165,7 @@ def main() -> None:
     seconds = time.monotonic() - life.started
     whole = {"start": start, "step": (seconds - start) / (2 * STEPS_PER_EPOCH)}
     print(f"never killed: {seconds:.0f} s, of which {start:.0f} s up to the first checkpoint")
-    print("| kill | while | resumed from step | died in step | of it saved | seconds |")
+    print("| kill | while | resumed from step | last step | last saved | seconds |")
     print("|---|---|---|---|---|---|")
     moments = ["write", "step", "write", "start", "step"] * (arguments.kills // 5 + 1)
     writes = repeated = 0
@@ -173,13 +173,15 @@ def main() -> None:
     for number, moment in enumerate(moments[: arguments.kills], start=1):
         life = Life(killed)
         kill_at(moment, life, chance, whole)
-        if any(killed.glob("checkpoints/step_*.partial")):
+        # Killed as it starts, it may not yet have removed what the life before it left half-written.
+        if is_writing(killed) and (moment != "start" or life.resumed_from() > 0):
             writes, moment = writes + 1, "writing"
         seconds = time.monotonic() - life.started
         last = max(metrics(killed), default=0)
         if moment != "start":
             repeated += last - saved(killed)
-        cells = [number, moment, life.resumed_from(), last, saved(killed), f"{seconds:.0f}"]
+        where = [life.resumed_from(), last, saved(killed)]
+        cells = [number, moment, *(where if moment != "start" else "---"), f"{seconds:.0f}"]
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
     life = Life(killed)
     life.end()

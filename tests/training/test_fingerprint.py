@@ -119,6 +119,25 @@ def test_whatever_changes_in_the_rows_changes_the_hash(rows):
     assert here["rows"] != there["rows"] and len(rows) == len(ROWS)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["a", None], ["a", ""]),
+        ([1, None], [1, 0]),
+        ([[1], [2, 3]], [[1, 2], [3]]),
+        ([[1], None], [[1], []]),
+        ([1.5, 2.0], [1.25, 2.0]),
+        ([True, False], [True, True]),
+    ],
+)
+def test_values_that_lie_in_memory_alike_are_told_apart(one, other):
+    first, second = (
+        fingerprint(Table(datasets.Dataset.from_dict({"column": values})))
+        for values in (one, other)
+    )
+    assert first["rows"] != second["rows"]
+
+
 def test_how_rows_lie_in_memory_does_not_change_the_hash():
     schema = WHOLE.features.arrow_schema
     large = pa.schema([schema.field("more"), pa.field("output", pa.large_string())])
