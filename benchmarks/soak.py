@@ -173,7 +173,7 @@ def main() -> None:
     for number, moment in enumerate(moments[: arguments.kills], start=1):
         life = Life(killed)
         kill_at(moment, life, chance, whole)
-        # Killed as it starts, it may not yet have removed what the life before it left half-written.
+        # Killed as it starts, it may not have removed yet what the life before it left behind.
         if is_writing(killed) and (moment != "start" or life.resumed_from() > 0):
             writes, moment = writes + 1, "writing"
         seconds = time.monotonic() - life.started
