@@ -168,7 +168,7 @@ def main() -> None:
     print("| kill | while | resumed from step | last step | last saved | seconds |")
     print("|---|---|---|---|---|---|")
     moments = ["write", "step", "write", "start", "step"] * (arguments.kills // 5 + 1)
-    writes = repeated = 0
+    writes = 0
     began = time.monotonic()
     for number, moment in enumerate(moments[: arguments.kills], start=1):
         life = Life(killed)
@@ -178,13 +178,13 @@ def main() -> None:
             writes, moment = writes + 1, "writing"
         seconds = time.monotonic() - life.started
         last = max(metrics(killed), default=0)
-        if moment != "start":
-            repeated += last - saved(killed)
         where = [life.resumed_from(), last, saved(killed)]
         cells = [number, moment, *(where if moment != "start" else "---"), f"{seconds:.0f}"]
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
     life = Life(killed)
     life.end()
+    log = (killed / "logs" / "log.txt").read_text()
+    repeated = len(re.findall(r"^Step \d+ \| loss:", log, re.MULTILINE)) - 2 * STEPS_PER_EPOCH
     differences = [
         name
         for name, same in {
