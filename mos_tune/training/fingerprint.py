@@ -37,9 +37,9 @@ def fingerprints(data: MixtureData) -> dict[str, dict[str, Any]]:
     dataset, and a changed row with those alone that keep such a table. Files' names, paths and
     times do not count, nor how a table is cut into chunks.
 
-    Every rank hashes for itself, so that a rank with other files is found too. It reads about 1
-    GB/s of rows, or 0.1 GB/s where rows were filtered or shuffled (then ``datasets`` gathers them
-    one by one); ``benchmarks/checkpoint_cost.py`` measures it.
+    Every rank hashes for itself, so that a rank with other files is found too. It takes hundreds of
+    MB/s, less than a third of that where rows were filtered or shuffled (then ``datasets`` gathers
+    them one by one); ``benchmarks/checkpoint_cost.py`` measures it.
 
     Args:
         data (MixtureData): the datasets as they were built.
