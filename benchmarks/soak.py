@@ -135,10 +135,12 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def kill_at(moment: str, life: Life, chance: random.Random, whole: dict[str, float]) -> None:
+    first = saved(life.directory)
     if moment == "start":
-        time.sleep(chance.uniform(0, whole["start"]))
+        until = life.started + chance.uniform(0, whole["start"])
+        life.wait_for(lambda: time.monotonic() > until or saved(life.directory) > first)
     else:
-        goal = saved(life.directory) + chance.randint(1, 2)
+        goal = first + chance.randint(1, 2)
         life.wait_for(lambda: saved(life.directory) >= goal)
         if moment == "write":
             life.wait_for(lambda: is_writing(life.directory))
