@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
+from mos_tune.checks import is_number
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response
 from mos_tune.errors import UserError
 from mos_tune.mixture.randomness import counter_based_rng
@@ -51,10 +52,11 @@ class SkillExamples:
             ("length", 1, None),
         ):
             value = getattr(self, key)
-            if value < low or (high is not None and value > high):
+            known = is_number(value) and (key == "similarity" or isinstance(value, int))
+            if not known or value < low or (high is not None and value > high):
                 wanted = f"at least {low}" if high is None else f"from {low} to {high}"
                 raise UserError(
-                    f"{key} of the dataset of skill {self.skill} must be {wanted}, got {value}"
+                    f"{key} of the dataset of skill {self.skill} must be {wanted}, got {value!r}"
                 )
 
     def __len__(self) -> int:

@@ -242,7 +242,7 @@ def test_errors_name_the_file_and_what_was_expected(tmp_path: Path) -> None:
     directory = str(write_tokenizer(tmp_path / "d", INST))
     with pytest.raises(UserError, match="no system here"):
         HFChatTokenizer(directory).tokenize_messages(conversation(("system", "x"), ("user", "y")))
-    with pytest.raises(UserError, match="max_seq_len is 0; expected null or at least 1"):
+    with pytest.raises(UserError, match="max_seq_len must be a whole number of at least 1, got 0"):
         HFChatTokenizer(directory, max_seq_len=0)
     picture = Message(role="user", content=[{"type": "image", "content": None}])
     with pytest.raises(UserError, match="holds image content"):

@@ -51,15 +51,3 @@ def test_an_unreadable_example_is_named():
 
     with pytest.raises(UserError, match="^dataset.b: example 7 cannot be read: OSError: disk gone"):
         Examples("dataset.b", Broken(), [3, 7])[1]
-
-
-def test_held_out_examples_need_a_response():
-    # Of 40 examples only number 0 has one, which is not held out.
-    rows = [{"tokens": [1, 2], "labels": [-100, 2 if i == 0 else -100]} for i in range(40)]
-    dataset = {"_component_": "helpers.components.rows_dataset", "rows": rows}
-    validation = {"every_n_steps": 1, "fraction": 0.05, "max_examples": 3}
-    cfg = OmegaConf.create({"dataset": {"a": dataset}, "validation": validation})
-    with pytest.raises(
-        UserError, match=r"validation.fraction of dataset.a: none of its 2 examples"
-    ):
-        load_data(cfg, TOKENIZER, seed=5)
