@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.checks import is_number
+from mos_tune.checks import check_whole, is_number
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response
 from mos_tune.errors import UserError
 from mos_tune.mixture.randomness import counter_based_rng
@@ -45,6 +45,7 @@ class SkillExamples:
         """Check every knob."""
         if self.skill not in SKILLS:
             raise UserError(f"skill must be one of {', '.join(SKILLS)}, got {self.skill!r}")
+        check_whole("seed", self.seed, 0)
         for key, low, high in (
             ("size", 1, None),
             ("difficulty", 2, MAX_DIFFICULTY),

@@ -44,12 +44,18 @@ def check_config(cfg: DictConfig) -> None:
     if missing:
         raise UserError(f"the config lacks {', '.join(missing)}")
     _check_scalars(cfg)
-    for key, path in _components(OmegaConf.to_container(cfg, resolve=True)):
+    paths = {
+        f"{key}._component_": path
+        for key, path in _components(OmegaConf.to_container(cfg, resolve=True))
+    }
+    if cfg.get("collate_fn") is not None:
+        paths["collate_fn"] = cfg.collate_fn
+    for key, path in paths.items():
         try:
             _get_component_from_path(str(path))
         except (InstantiationError, ValueError) as error:
             reason = str(error).splitlines()[-1]
-            raise UserError(f"{key}._component_ {path!r} does not exist. {reason}") from error
+            raise UserError(f"{key} {path!r} does not exist. {reason}") from error
     check_options("optimizer", cfg.optimizer, 1, ())
     if not is_number(cfg.optimizer.get("lr", 0)) or cfg.optimizer.get("lr", 0) < 0:
         raise UserError(f"optimizer.lr must be a finite number, got {cfg.optimizer.lr!r}")

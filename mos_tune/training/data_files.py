@@ -78,7 +78,7 @@ def _json_fault(path: Path) -> str | None:
         for number, line in enumerate(file, 1):
             if line.strip():
                 blank = False
-                if fault := _text_fault(line, f"line {number} of {path}", rows=(dict,)):
+                if fault := _text_fault(line.rstrip(), f"line {number} of {path}", rows=(dict,)):
                     return fault
     return f"{path} holds blank lines only" if blank else None
 
@@ -94,7 +94,8 @@ def _text_fault(text: bytes, place: str, rows: tuple[type, ...] = (list,)) -> st
         return f"{place} is no text: {error.reason}"
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if list in rows else ""
-        return f"{place} is not valid JSON: {error.msg} at {line}column {error.colno}"
+        reason = error.msg.removesuffix(" at")
+        return f"{place} is not valid JSON: {reason} at {line}column {error.colno}"
     except RecursionError:
         return f"{place} is nested too deeply"
     if not isinstance(value, rows):
