@@ -6,6 +6,7 @@
 
 """The part of a recipe that makes sure the base model is sound before it is trained."""
 
+import textwrap
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from torch.distributed.tensor import DTensor
 
 from mos_tune.errors import UserError
 from mos_tune.training.agreement import from_all_ranks
+
+# torch names every weight that does not fit.
+_LONGEST_REASON = 300
 
 
 class BaseModelRecipe:
@@ -32,9 +36,10 @@ class BaseModelRecipe:
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, KeyError, AttributeError) as error:
+            reason = textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" …")
             raise UserError(
                 f"the checkpoint of checkpointer does not fit model ({cfg_model._component_}): "
-                f"{error}"
+                f"{reason}"
             ) from error
         check_finite(model)
         return model

@@ -120,7 +120,10 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
                 )
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
-        super().setup(cfg=cfg)  # type: ignore[misc]
+        try:
+            super().setup(cfg=cfg)  # type: ignore[misc]
+        except OSError as error:  # a logger's folder, for example; it names the file
+            raise UserError(f"{type(error).__name__}: {error}") from error
         if self._saved_mixture is None:
             self._controller.start()
 

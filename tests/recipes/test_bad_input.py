@@ -58,6 +58,10 @@ BAD = {
         {"dataset.copy": {"_component_": SKILL}},
         "dataset.copy .*missing 2 required keyword-only arguments: 'skill' and 'size'",
     ),
+    "a builder that raises": (
+        {"dataset.copy": {"_component_": "helpers.components.open_ended", "file": "a.json"}},
+        "dataset.copy .*open_ended.*: OSError: no file a.json",
+    ),
     "packing": ({"dataset.copy.packed": True}, "dataset.copy.packed is True; .*: False"),
     "a builder that does not exist": (
         {"dataset.copy._component_": "mos_tune.datasets.skil_dataset"},

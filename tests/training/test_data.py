@@ -51,3 +51,16 @@ def test_an_unreadable_example_is_named():
 
     with pytest.raises(UserError, match="^dataset.b: example 7 cannot be read: OSError: disk gone"):
         Examples("dataset.b", Broken(), [3, 7])[1]
+
+
+def test_what_is_left_out_is_neither_trained_on_nor_held_out():
+    rows = [{"tokens": [1, 9], "labels": [-100, 9 if i % 2 else -100]} for i in range(40)]
+    dataset = {"_component_": "helpers.components.rows_dataset", "rows": rows}
+    validation = {"every_n_steps": 1, "fraction": 0.2, "max_examples": 3}
+    cfg = OmegaConf.create({"dataset": {"a": dataset}, "validation": validation})
+    data = load_data(cfg, TOKENIZER, seed=5)
+    usable = list(range(1, 40, 2))
+    train, held = hold_out(20, 0.2, seed=5, name="a")
+    assert data.sizes == {"a": 16}
+    assert data.train["a"].indices == [usable[position] for position in train]
+    assert data.held_out["a"].indices == [usable[position] for position in held[:3]]
