@@ -42,6 +42,8 @@ def check_config(cfg: DictConfig) -> None:
         _at_least_one(key, cfg[key])
     if cfg.get("max_steps_per_epoch") is not None:
         _at_least_one("max_steps_per_epoch", cfg.max_steps_per_epoch)
+    if "timeout_seconds" in cfg:
+        _at_least_one("timeout_seconds", cfg.timeout_seconds)
     for key, path in _components(OmegaConf.to_container(cfg, resolve=True)):
         try:
             _get_component_from_path(str(path))
