@@ -12,7 +12,7 @@ ours runs by then, so mos_tune_recipe_advice.pth, which is installed beside the 
 this module whenever Python starts. It must stay light: no import but ``sys`` at the top.
 
 When the recipe will be found, the same place lets ``tune run`` end with one line and the workers'
-exit code (mos_tune.launcher_exit): torchrun offers no other.
+exit code (mos_tune.launcher): torchrun offers no other.
 """
 
 import sys
@@ -30,9 +30,9 @@ class _Adviser:
             if text:
                 raise SystemExit(text)
             if _recipe_position(sys.argv) is not None:
-                from mos_tune import launcher_exit
+                from mos_tune import launcher
 
-                launcher_exit.install()
+                launcher.prepare(sys.argv)
 
 
 def advice(argv: list[str]) -> str | None:

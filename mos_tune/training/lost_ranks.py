@@ -7,6 +7,7 @@
 
 import re
 import time
+import traceback
 from contextlib import suppress
 
 import torch.distributed as dist
@@ -15,7 +16,7 @@ from torch.distributed.distributed_c10d import _get_default_store
 SECONDS_TO_ANSWER = 10.0
 """How long a rank that has lost contact waits for the others to notice the same."""
 
-# torch raises plain RuntimeErrors here, in the words of the library beneath it.
+# torch raises plain RuntimeErrors, in the words of the library beneath it.
 _WORDS = re.compile(
     r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe|timed out", re.IGNORECASE
 )
@@ -25,7 +26,12 @@ def is_lost_contact(error: BaseException) -> bool:
     """Tell whether an error means that a collective could not reach another rank."""
     if isinstance(error, dist.DistError):
         return True
-    return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
+    if not isinstance(error, RuntimeError) or _WORDS.search(str(error)) is None:
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(
+        frame.f_globals.get("__name__", "").startswith("torch.distributed") for frame, _ in frames
+    )
 
 
 def answer(rank: int, lost_contact: bool) -> None:
@@ -45,7 +51,7 @@ def what_happened(error: BaseException, seconds: float = SECONDS_TO_ANSWER) -> s
             differ in when they notice.
 
     Returns:
-        str | None: one sentence; None if every rank has lost contact, or if nobody can be asked.
+        str | None: one sentence; None if every rank has lost contact.
     """
     if not dist.is_initialized():
         return None
@@ -58,8 +64,8 @@ def what_happened(error: BaseException, seconds: float = SECONDS_TO_ANSWER) -> s
             silent = [rank for rank in silent if not store.check([_key(rank)])]
             time.sleep(0.1)
         failed = [r for r in ranks if r not in silent and store.get(_key(r)) == b"error"]
-    except RuntimeError:  # the store is gone
-        return None
+    except RuntimeError:  # the store is gone, and it is where rank 0 is
+        silent, failed = [0], []
     if failed:
         return f"{_named(failed)} stopped with an error"
     if not silent:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from mos_tune.launcher_exit import RESUMABLE
+from mos_tune.launcher import RESUMABLE
 
 
 class Preemption:

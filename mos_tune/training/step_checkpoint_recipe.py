@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torchtune import utils
 
-from mos_tune.launcher_exit import RESUMABLE
+from mos_tune.launcher import RESUMABLE
 from mos_tune.mixture import MixtureLoader
 from mos_tune.training.checkpoint_loading import SavedStep
 from mos_tune.training.components import is_off

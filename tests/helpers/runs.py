@@ -108,6 +108,7 @@ def tune(
     settings: dict | Path,
     *overrides: str,
     processes: int = 2,
+    launcher: tuple[str, ...] = (),
     recipe: str = RECIPE,
     ok: bool = True,
 ) -> Run:
@@ -119,7 +120,7 @@ def tune(
         file = directory.with_suffix(".yaml")
         OmegaConf.save(OmegaConf.create(settings), file)
     tune_program = str(Path(sys.executable).with_name("tune"))
-    command = [tune_program, "run", "--nproc_per_node", str(processes), recipe]
+    command = [tune_program, "run", *launcher, "--nproc_per_node", str(processes), recipe]
     path = ["tests", *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
         [*command, "--config", str(file), *overrides],

@@ -3,12 +3,13 @@
 #
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
-"""How ``tune run`` ends when torchrun's workers did not end well: one line and an exit code.
+"""torchrun's part of ``tune run`` with one of our recipes: how it restarts, and how it ends.
 
-torchrun ends in a traceback and code 1 whatever its workers did. This module is imported by
-mos_tune.recipe_advice in the launcher, before torch is: it must stay light.
+torchrun ends in a traceback and code 1 whatever its workers did; here it ends in one line and
+their exit code. mos_tune.recipe_advice imports this module before torch is: it must stay light.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -21,8 +22,16 @@ RESUMABLE = 75
 _AT_ONCE = 2  # seconds; torchrun kills what does not end by itself after 30
 
 
-def install() -> None:
-    """Put :func:`ending` in place of the traceback of torchrun's two exceptions."""
+def prepare(argv: list[str]) -> None:
+    """Make restarts work, and put :func:`ending` in place of torchrun's traceback.
+
+    Args:
+        argv (list[str]): the program and its arguments.
+    """
+    if any(one.replace("_", "-").startswith("--max-restarts") for one in argv):
+        # Since torch 2.5 restarted workers find the addresses of those that died in the store that
+        # torchrun shares with them (pytorch issue 135712), and cannot connect.
+        os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -77,7 +86,7 @@ def _of_failures(failures: Mapping[int, Any]) -> tuple[str, int] | None:
     code = next(iter(causes.values())).exitcode
     if any(one.exitcode == -signal.SIGKILL for one in causes.values()):
         line += "; is the machine out of memory?"
-    elif not killed:
+    elif code > 0:
         line += "; its output says why"
     return f"mos-tune: {line}", code if code > 0 else 128 - code
 
