@@ -66,9 +66,7 @@ class StepCheckpoints:
             UserError: if there are checkpoints and all are damaged.
         """
         folder = newest_undamaged(self._folder, self._group)
-        if folder is None:
-            return None
-        return SavedStep.read(folder)
+        return None if folder is None else SavedStep.read(folder)
 
     def refuse_leftovers(self) -> None:
         """Make sure that a fresh start cannot be taken for a run that was here before.

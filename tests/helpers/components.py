@@ -67,8 +67,9 @@ def strike(fault: str, rank: int) -> None:
         os.kill(launcher, signal.SIGTERM)
     elif fault == "terminate all twice":
         workers = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-        for process in [*workers, launcher] * 2:
-            os.kill(int(process), signal.SIGTERM)
+        others = [process for process in map(int, workers) if process != os.getpid()]
+        for process in [launcher, *others] * 2 + [os.getpid()] * 2:
+            os.kill(process, signal.SIGTERM)
     else:
         raise RuntimeError(fault)
 
