@@ -56,7 +56,7 @@ def strike(fault: str, rank: int) -> None:
     """Do to the process with this rank, or to the launcher, what happens to machines."""
     if dist.get_rank() != rank or os.environ["TORCHELASTIC_RESTART_COUNT"] != "0":
         return
-    launcher = os.getppid()
+    launcher = int(os.environ["LAUNCHER_PID"])
     if fault == "hang":
         time.sleep(3600)
     elif fault == "kill":
@@ -67,9 +67,8 @@ def strike(fault: str, rank: int) -> None:
         os.kill(launcher, signal.SIGTERM)
     elif fault == "terminate all twice":
         workers = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-        others = [process for process in map(int, workers) if process != os.getpid()]
-        for process in [launcher, *others] * 2 + [os.getpid()] * 2:
-            os.kill(process, signal.SIGTERM)
+        for process in [launcher, *workers] * 2:
+            os.kill(int(process), signal.SIGTERM)
     else:
         raise RuntimeError(fault)
 

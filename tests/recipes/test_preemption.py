@@ -7,9 +7,12 @@
 """A run whose machine is taken away goes on as if nothing had been; one that lost a rank ends."""
 
 import re
+from functools import partial
 
+from helpers import runs
 from helpers.interrupted import assert_identical, settings_of
-from helpers.runs import tune
+
+tune = partial(runs.tune, launcher=())
 
 FAULTY = {
     "optimizer": {"_component_": "helpers.components.FaultyAdamW", "lr": 1e-3},
@@ -33,7 +36,7 @@ def saved(run):
 
 def test_stopped_again_and_again_and_killed_it_is_the_same_run(tmp_path):
     whole = settings_of(tmp_path / "whole", checkpoint=None, batch_size=4)
-    whole = tune(whole | {"resume_from_checkpoint": False})
+    whole = tune(whole | {"resume_from_checkpoint": False}, launcher=None)
     settings = faulty(tmp_path / "stopped")
 
     def stopped(*overrides):
