@@ -29,8 +29,8 @@ def prepare(argv: list[str]) -> None:
         argv (list[str]): the program and its arguments.
     """
     if any(one.replace("_", "-").startswith("--max-restarts") for one in argv):
-        # Since torch 2.5 restarted workers find the addresses of those that died in the store that
-        # torchrun shares with them (pytorch issue 135712), and cannot connect.
+        # Else restarted workers find the addresses of those that died in the store that torchrun
+        # shares with them (pytorch issue 135712), and cannot connect.
         os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     before = sys.excepthook
 
@@ -45,7 +45,10 @@ def prepare(argv: list[str]) -> None:
         line, code = end
         if line:
             print(line, file=sys.stderr)
-        raise SystemExit(code)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # An orderly exit may abort: the traceback keeps torchrun's store alive, and its thread.
+        os._exit(code)
 
     sys.excepthook = hook
 
