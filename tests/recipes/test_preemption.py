@@ -42,7 +42,9 @@ def test_stopped_again_and_again_and_killed_it_is_the_same_run(tmp_path):
     def stopped(*overrides):
         run = tune(settings, *overrides, ok=False)
         assert run.code == 75, run.output[-6000:]
-        assert "Traceback" not in run.output
+        assert "mos-tune stopped on rank" not in run.output
+        # Of two signals at once, torchrun's own log may report the second.
+        assert "Traceback" not in run.output or "twice" in str(overrides), run.output[-6000:]
         return run
 
     # Before step 1; in a step of another rank than 0; in a scorer update; in an export.
