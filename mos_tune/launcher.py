@@ -19,6 +19,8 @@ from typing import Any
 RESUMABLE = 75
 """Exit code of a run that the same command continues: EX_TEMPFAIL of sysexits.h."""
 
+_CAN_GO_ON = f"mos-tune: stopped by SIGTERM, and the same command goes on: exit code {RESUMABLE}"
+
 _AT_ONCE = 2  # seconds; torchrun kills what does not end by itself after 30
 
 
@@ -61,7 +63,7 @@ def ending(error: BaseException, trace: TracebackType | None) -> tuple[str, int]
         trace (TracebackType | None): the error's traceback.
 
     Returns:
-        tuple[str, int] | None: a line for the user, empty if the workers have said it all, and the
+        tuple[str, int] | None: a line for the user, empty if the run has come to its end, and the
             exit code; None to leave the error as it is.
     """
     kind = type(error)
@@ -76,7 +78,7 @@ def ending(error: BaseException, trace: TracebackType | None) -> tuple[str, int]
 
 def _of_failures(failures: Mapping[int, Any]) -> tuple[str, int] | None:
     if any(failure.exitcode == RESUMABLE for failure in failures.values()):
-        return "", RESUMABLE
+        return _CAN_GO_ON, RESUMABLE
     if any(failure.error_file != "<N/A>" for failure in failures.values()):
         return None  # a worker left a report, which torchrun prints
     # torchrun ends the ranks that are left: those failures follow from the first.
@@ -103,7 +105,7 @@ def _how(rank: int, failure: Any) -> str:
 
 def _of_sigterm(codes: list[int | None]) -> tuple[str, int]:
     if RESUMABLE in codes:
-        return "", RESUMABLE
+        return _CAN_GO_ON, RESUMABLE
     if codes and not any(codes) and None not in codes:
         return "", 0  # the run was at its end
     line = "mos-tune stopped by SIGTERM; nothing was saved after it"

@@ -15,6 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from mos_tune.launcher import ending, prepare
 
+GOES_ON = "mos-tune: stopped by SIGTERM, and the same command goes on: exit code 75"
 STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
@@ -30,8 +31,8 @@ def failed(*ranks):
 @pytest.mark.parametrize(
     ("ranks", "line", "code"),
     [
-        ([(0, 75, 0), (1, 75, 0)], "", 75),
-        ([(0, 75, 0), (1, -15, 1)], "", 75),
+        ([(0, 75, 0), (1, 75, 0)], GOES_ON, 75),
+        ([(0, 75, 0), (1, -15, 1)], GOES_ON, 75),
         ([(0, 1, 0)], "mos-tune: rank 0 ended with exit code 1; its output says why", 1),
         (
             [(0, -15, 1), (1, 1, 0)],
@@ -84,8 +85,8 @@ def stopped(*codes):
 @pytest.mark.parametrize(
     ("codes", "code", "words"),
     [
-        ((75, 75), 75, ""),
-        ((75, None), 75, ""),
+        ((75, 75), 75, GOES_ON),
+        ((75, None), 75, GOES_ON),
         ((0, 0), 0, ""),
         ((-15, -15), 143, "nothing was saved"),
         ((-9, -9), 143, "see --shutdown-timeout"),
