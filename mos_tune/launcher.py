@@ -19,7 +19,7 @@ from typing import Any
 RESUMABLE = 75
 """Exit code of a run that the same command continues: EX_TEMPFAIL of sysexits.h."""
 
-_CAN_GO_ON = f"mos-tune: stopped by SIGTERM, and the same command goes on: exit code {RESUMABLE}"
+_CAN_GO_ON = f"mos-tune: stopped by SIGTERM; resume_from_checkpoint=True goes on: code {RESUMABLE}"
 
 _AT_ONCE = 2  # seconds; torchrun kills what does not end by itself after 30
 

@@ -15,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from mos_tune.launcher import ending, prepare
 
-GOES_ON = "mos-tune: stopped by SIGTERM, and the same command goes on: exit code 75"
+GOES_ON = "mos-tune: stopped by SIGTERM; resume_from_checkpoint=True goes on: code 75"
 STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 

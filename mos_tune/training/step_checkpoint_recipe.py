@@ -83,10 +83,8 @@ class StepCheckpointRecipe:
         if stop:
             self._checkpoints.wait()
             if utils.get_world_size_and_rank()[1] == 0:
-                wanted = "" if cfg.resume_from_checkpoint else " with resume_from_checkpoint=True"
                 print(
-                    f"\nmos-tune stopped by SIGTERM after step {step}, which is saved: the same "
-                    f"command{wanted} goes on from there",
+                    f"\nmos-tune stopped by SIGTERM after step {step}, which is saved",
                     file=sys.stderr,
                 )
             super().cleanup()  # type: ignore[misc]  # the stock recipe's: the run has not ended

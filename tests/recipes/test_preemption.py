@@ -42,7 +42,7 @@ def test_stopped_again_and_again_and_killed_it_is_the_same_run(tmp_path):
     def stopped(*overrides):
         run = tune(settings, *overrides, ok=False)
         assert run.code == 75, run.output[-6000:]
-        assert run.output.count("the same command goes on: exit code 75") == 1
+        assert run.output.count("resume_from_checkpoint=True goes on: code 75") == 1
         assert "mos-tune stopped on rank" not in run.output
         # Of two signals at once, torchrun's own log may report the second.
         assert "Traceback" not in run.output or "twice" in str(overrides), run.output[-6000:]
