@@ -6,6 +6,7 @@
 
 """The mixin that gives a stock finetuning recipe a learned mixture."""
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -26,9 +27,11 @@ from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.files import check_files
+from mos_tune.training.preemption import Preemption
 from mos_tune.training.progress import show_mixture
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
+from mos_tune.training.stock import TIMEOUT_SECONDS, set_timeout
 
 log = utils.get_logger("INFO")
 
@@ -63,6 +66,10 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
 
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
+        if cfg.get("checkpoint") is not None:
+            self.preemption = Preemption()
+        self._timeout = timedelta(seconds=cfg.get("timeout_seconds", TIMEOUT_SECONDS))
+        set_timeout(self.stock, self._timeout)
         try:
             super().__init__(cfg=self._stock_config(cfg))  # type: ignore[call-arg]
         except torch.distributed.DistError:
@@ -126,6 +133,8 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             raise UserError(f"{type(error).__name__}: {error}") from error
         if self._saved_mixture is None:
             self._controller.start()
+        if self.preemption is not None:
+            self.preemption.defer(self._timeout)
 
     def _update_recipe_state(self, ckpt_dict: dict[str, Any]) -> None:
         saved_seed = ckpt_dict.get(training.SEED_KEY)
