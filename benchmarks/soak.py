@@ -35,7 +35,12 @@ STEPS_PER_EPOCH = 25
 OPTIONS = [
     *("model.embed_dim=256", "model.intermediate_dim=768", "model.attn_dropout=0.1"),
     *("epochs=2", f"max_steps_per_epoch={STEPS_PER_EPOCH}", "batch_size=2"),
-    *("gradient_accumulation_steps=2", "dataset.reverse.size=40", "validation.max_examples=8"),
+    *(
+        "gradient_accumulation_steps=2",
+        "dataset.count.size=2000",
+        "dataset.reverse.size=40",
+        "validation.max_examples=8",
+    ),
     *("validation.every_n_steps=5", "scorer.update_every=9", "reward.batch_size=8"),
     *("checkpoint.every_n_steps=1", "checkpoint.keep_last=2", "resume_from_checkpoint=True"),
     *("metric_logger.filename=log.txt", "log_examples=True"),

@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 
 from mos_tune.errors import UserError
-from mos_tune.training.checkpoint_folder import all_ranks
 
 
 def check_ranks_agree(state: Mapping[str, Any], step: int) -> None:
@@ -33,7 +32,7 @@ def check_ranks_agree(state: Mapping[str, Any], step: int) -> None:
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
     mine = {name: _hash(part) for name, part in state.items()}
-    everyone = all_ranks(mine, None)
+    everyone = from_all_ranks(mine)
     usual = Counter(tuple(other.items()) for other in everyone).most_common(1)[0][0]
     differing = [rank for rank, other in enumerate(everyone) if tuple(other.items()) != usual]
     if differing:
@@ -45,6 +44,15 @@ def check_ranks_agree(state: Mapping[str, Any], step: int) -> None:
             f"{', '.join(parts)} than rank {one}; going on would train on different mixtures. Are "
             "all ranks on the same data, hardware and software?"
         )
+
+
+def from_all_ranks(value: Any) -> list[Any]:
+    """Give every rank's value, in the order of ranks; called on all ranks alike."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def _hash(value: Any) -> bytes:

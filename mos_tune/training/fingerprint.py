@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from torch.utils.data import Dataset, Subset
 from torchtune import utils
 
-from mos_tune.errors import UserError
+from mos_tune.errors import UnusableExample, UserError
 from mos_tune.mixture import counter_based_rng
-from mos_tune.training.data import Examples, MixtureData
+from mos_tune.training.data import MixtureData
 
 log = utils.get_logger("INFO")
 
@@ -83,8 +83,8 @@ def check_same_examples(
 
 
 def _fingerprint(key: str, dataset: Any) -> dict[str, Any]:
-    tokens: str | None = _hash_tokens(key, dataset)
-    if tokens != _hash_tokens(key, dataset):
+    tokens: str | None = _hash_tokens(dataset)
+    if tokens != _hash_tokens(dataset):
         utils.log_rank_zero(
             log, f"{key} gives another example each time one is read; no resume of it is exact"
         )
@@ -100,13 +100,17 @@ def _fingerprint(key: str, dataset: Any) -> dict[str, Any]:
     }
 
 
-def _hash_tokens(key: str, dataset: Any) -> str:
+def _hash_tokens(dataset: Any) -> str:
     size = len(dataset)
     rng = counter_based_rng(0, "fingerprint", size)
     chosen = sorted(rng.choice(size, min(size, _TOKENIZED), replace=False).tolist())
-    examples = Examples(key, dataset, chosen)
     digest = hashlib.blake2b(digest_size=8)
-    for example in (examples[position] for position in range(len(chosen))):
+    for index in chosen:
+        try:
+            example = dataset[index]
+        except UnusableExample as reason:  # left out of training
+            digest.update(str(reason).encode())
+            continue
         for part in (example["tokens"], example["labels"]):
             digest.update(len(part).to_bytes(8, "little") + np.asarray(part, "<i8").tobytes())
     return digest.hexdigest()

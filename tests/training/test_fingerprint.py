@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import ConcatDataset, Dataset, Subset
 from torchtune.datasets import instruct_dataset
 
-from mos_tune.errors import UserError
+from mos_tune.errors import UnusableExample, UserError
 from mos_tune.tokenizers import CharTokenizer
 from mos_tune.training.data import Examples, MixtureData, load_data
 from mos_tune.training.fingerprint import check_same_examples, fingerprints
@@ -172,6 +172,23 @@ def test_a_dataset_that_is_never_the_same_twice_is_reported_and_not_refused(capl
     check_same_examples({"dataset.a": here}, {"dataset.a": saved})
     assert here["tokens"] is None and here["rows"] is not None
     assert "dataset.a gives another example each time one is read" in caplog.text
+
+
+def test_an_example_that_is_left_out_of_training_has_a_part_in_the_fingerprint_too():
+    class Gappy(Table):
+        left_out = {3}
+
+        def __getitem__(self, index):
+            if index in self.left_out:
+                raise UnusableExample("no answer")
+            return super().__getitem__(index)
+
+    class Whole(Gappy):
+        left_out = set()
+
+    rows = WHOLE.select(range(20))
+    assert fingerprint(Gappy(rows)) == fingerprint(Gappy(rows))
+    assert fingerprint(Gappy(rows))["tokens"] != fingerprint(Whole(rows))["tokens"]
 
 
 def test_held_out_sets_of_their_own_have_a_fingerprint_and_held_out_parts_have_not():
