@@ -26,9 +26,11 @@ from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.training.export import explain_failed_exports
 from mos_tune.training.files import check_files
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.progress import show_mixture
+from mos_tune.training.reading import check_same_examples
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
 from mos_tune.training.stock import TIMEOUT_SECONDS, set_timeout
@@ -61,6 +63,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
     _loss_fn: Any
     _tokenizer: Any
     _metric_logger: Any
+    _checkpoint_client: Any
     _log_every_n_steps: int
     _gradient_accumulation_steps: int
 
@@ -127,6 +130,10 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
                 )
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
+        if self._saved_mixture is not None:
+            # The controller does it too, but only when the model is loaded.
+            self._sampler.load_state_dict(self._saved_mixture["sampler"])
+            check_same_examples(self._data.fingerprints, self._saved_mixture["datasets"])
         try:
             super().setup(cfg=cfg)  # type: ignore[misc]
         except OSError as error:  # a logger's folder, for example; it names the file
@@ -206,6 +213,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             self.epochs_run = (step - 1) // self._mixture_steps
         if self._saved_mixture is not None:
             record.cut_back(step)
+        explain_failed_exports(self._checkpoint_client, cfg.output_dir)
         show_mixture(
             self.stock,
             lambda: self._controller.status,

@@ -7,6 +7,7 @@
 """Components to build from a config."""
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -36,6 +37,21 @@ def causing():
 
 def rows_dataset(tokenizer, *, rows):
     return rows
+
+
+class DivergingReward(DifficultyReward):
+    """Measures something else on rank 1, in the last bits alone."""
+
+    def measure(self, model, probes):
+        return super().measure(model, probes) * (1 + 1e-15 * int(os.environ["RANK"]))
+
+
+class FullDiskLogger(DiskLogger):
+    """Make files longer than ``largest_file`` bytes fail, as on a full disk."""
+
+    def __init__(self, *, largest_file: int, **options):
+        super().__init__(**options)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
 
 
 class DyingLogger(DiskLogger):

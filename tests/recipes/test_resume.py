@@ -6,6 +6,7 @@
 
 """A run that was killed and goes on is the run that was never killed."""
 
+import os
 import re
 
 import numpy as np
@@ -29,6 +30,15 @@ def kill_after(settings, step, at=None, **options):
     return run
 
 
+def on_full_disk(settings, size):
+    logger = {"_component_": "helpers.components.FullDiskLogger", "largest_file": size}
+    full = tune(
+        settings | {"metric_logger": settings["metric_logger"] | logger}, processes=1, ok=False
+    )
+    assert full.code != 0 and "Traceback" not in full.output.split("mos-tune stopped")[0]
+    return full
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Twelve steps that nothing interrupts, without checkpoints."""
@@ -41,16 +51,42 @@ def test_killed_again_and_again_it_is_the_same_run(whole, tmp_path):
     settings = settings_of(tmp_path)
     # Inside an update interval, on an update, on a validation, at the end of an epoch, and after a
     # dataset has wrapped.
+    checkpoints = tmp_path / "run" / "checkpoints"
     for step in (3, 4, 5, 6, 9):
         killed = kill_after(settings, step, processes=1)
         assert ("Going on from" in killed.output) == (step > 3)
+        if step == 4:
+            shards = checkpoints / "step_4" / "__0_0.distcp"
+            os.truncate(shards, shards.stat().st_size // 2)
+        elif step == 5:
+            assert re.search("step_4 is damaged: .* step_3 before it is used", killed.output)
+            (checkpoints / "step_6.partial").mkdir()
+            (checkpoints / "step_6.partial" / "__0_0.distcp").write_bytes(b"half")
+        elif step == 6:
+            # First at the epoch's export, then at the next checkpoint.
+            for size, message in (
+                (500_000, "epoch_0 could not be exported to .*: the disk is full"),
+                (1_200_000, "step_7 could not be written: the disk is full"),
+            ):
+                message = rf"mos-tune stopped: .*{message} \(.*\); the checkpoints before it stay"
+                full_disk = on_full_disk(settings, size)
+                assert re.search(message, full_disk.output), full_disk.output[-6000:]
+                assert not any(checkpoints.glob("step_7*"))
+    with open(checkpoints / "step_9" / "__0_0.distcp", "r+b") as shards:
+        shards.seek(100_000)
+        byte = shards.read(1)[0]
+        shards.seek(100_000)
+        shards.write(bytes([byte ^ 16]))
     resumed = tune(settings, processes=1)
-    assert "checkpoints/step_9" in resumed.output and " 4/6 " in resumed.output
+    assert re.search("step_9 is damaged: .* step_8 before it is used", resumed.output)
+    assert "Going on from" in resumed.output and " 3/6 " in resumed.output
     assert_identical(resumed, whole)
-    assert sorted(path.name for path in (resumed.directory / "checkpoints").iterdir()) == [
+    assert {path.name for path in checkpoints.iterdir()} == {
         "step_11",
         "step_12",
-    ]
+        "step_4.damaged",
+        "step_9.damaged",
+    }
 
 
 @pytest.mark.parametrize(
@@ -78,16 +114,22 @@ def test_other_kinds_of_runs(tmp_path, changes):
     assert_identical(tune(settings, processes=1), never)
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
-def test_another_number_of_ranks(whole, tmp_path, before, after):
+def test_another_number_of_ranks(whole, tmp_path):
     settings = settings_of(tmp_path)
-    killed = kill_after(settings | {"batch_size": 8 // before}, 6, processes=before)
-    resumed = tune(settings | {"batch_size": 8 // after}, processes=after)
-    assert "checkpoints/step_6" in resumed.output
+    names = [f"mixture/probability/{name}" for name in whole.events("start")[0]["names"]]
+    saved = {}
+    # On an update, at the end of an epoch, and in the middle of one.
+    for ranks, step in ((1, 4), (4, 6), (2, 9)):
+        killed = kill_after(settings | {"batch_size": 8 // ranks}, step, processes=ranks)
+        assert all(f"checkpoints/step_{old}\n" in killed.output for old in list(saved)[-1:])
+        saved[step] = {p: killed.metric(p)[step] for p in names}
+    resumed = tune(settings, processes=1)
+    assert "checkpoints/step_9\n" in resumed.output
     assert resumed.examples() == whole.examples()
-    for name in whole.events("start")[0]["names"]:
-        p = f"mixture/probability/{name}"
-        assert resumed.metric(p)[7] == pytest.approx(killed.metric(p)[6], rel=0, abs=1e-9)
+    for p in names:
+        for step, values in saved.items():
+            # No update is between a step that was saved and the next, made by other ranks.
+            assert resumed.metric(p)[step + 1] == pytest.approx(values[p], rel=0, abs=1e-9)
         assert resumed.metric(p)[12] == pytest.approx(whole.metric(p)[12], rel=0, abs=1e-4)
     np.testing.assert_allclose(
         list(resumed.metric("loss").values()), list(whole.metric("loss").values()), atol=1e-4
@@ -98,8 +140,9 @@ def test_what_may_change_on_resume_and_what_may_not(whole, tmp_path):
     settings = settings_of(tmp_path)
     kill_after(settings, 6, processes=1)
     before = (tmp_path / "run" / "mixture.jsonl").read_text()
+    other = settings["dataset"] | {"sort": settings["dataset"]["sort"] | {"seed": 5}}
     for changes, message in (
-        ({"seed": 2}, "seed is 2, the checkpoint has 1"),
+        ({"dataset": other}, "dataset.sort has other examples than the checkpoint was"),
         ({"reward": TRANSFERABILITY}, "reward is TransferabilityReward, the checkpoint has Diff"),
         ({"batch_size": 4}, "global batch .* is 4, the checkpoint has 8"),
         ({"resume_from_checkpoint": False}, "resume_from_checkpoint is False.*up to step_6"),
