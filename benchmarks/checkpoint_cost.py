@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""What checkpoints, exports and the datasets' fingerprints cost, for docs/checkpoints.md.
+"""What checkpoints and exports cost, for docs/checkpoints.md.
 
     torchrun --nproc_per_node 2 benchmarks/checkpoint_cost.py [--layers 30 --dim 576 ...]
 
@@ -22,22 +22,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 from torch.distributed.fsdp import fully_shard
 from torchtune import training
-from torchtune.datasets import instruct_dataset
 from torchtune.models.convert_weights import tune_to_hf
 from torchtune.models.llama3_2 import llama3_2
 
-from mos_tune.tokenizers import CharTokenizer
-from mos_tune.training.data import Examples, MixtureData
-from mos_tune.training.fingerprint import fingerprints
 from mos_tune.training.step_checkpoint import StepCheckpoints
-
-ROWS = 100_000
 
 
 def build(shape: argparse.Namespace) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -100,24 +93,6 @@ def exporter(folder: Path, model: torch.nn.Module, shape: argparse.Namespace) ->
     return export
 
 
-def rows_per_second(folder: Path) -> tuple[float, float]:
-    """Measure bytes per second of fingerprints: of a file's rows, and of rows in another order."""
-    text = "A question or an answer of the usual length has some five hundred letters. " * 7
-    rows = ({"input": f"{i} {text}", "output": f"{text} {i}"} for i in range(ROWS))
-    file = folder / "rows.jsonl"
-    file.write_text("\n".join(map(json.dumps, rows)))
-    datasets.config.HF_DATASETS_CACHE = folder / "cache"
-    dataset = instruct_dataset(CharTokenizer(), source="json", data_files=str(file))
-    speeds = []
-    for part in (dataset._data, dataset._data.shuffle(seed=0)):
-        dataset._data = part
-        data = MixtureData({"a": Examples("dataset.a", dataset, [])}, {})
-        started = time.perf_counter()
-        fingerprints(data)
-        speeds.append(file.stat().st_size / (time.perf_counter() - started))
-    return speeds[0], speeds[1]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     for name, default in (("layers", 30), ("dim", 576), ("intermediate_dim", 1536), ("heads", 9)):
@@ -155,8 +130,6 @@ def main() -> None:
         print(f"training waits {waits[-1]:.2f} s, then {writes[-1]:.2f} s of writing beside it")
         print(f"checksums verified in {verify:.2f} s, loaded in {load:.2f} s")
         print(f"exported in {export:.2f} s")
-        plain, shuffled = rows_per_second(folder)
-        print(f"fingerprints: {plain / 1e6:.0f} MB/s, shuffled rows {shuffled / 1e6:.0f} MB/s")
         shutil.rmtree(folder)
     dist.destroy_process_group()
 

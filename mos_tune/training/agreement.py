@@ -46,12 +46,17 @@ def check_ranks_agree(state: Mapping[str, Any], step: int) -> None:
         )
 
 
-def from_all_ranks(value: Any) -> list[Any]:
-    """Give every rank's value, in the order of ranks; called on all ranks alike."""
+def from_all_ranks(value: Any, group: Any = None) -> list[Any]:
+    """Give every rank's value, in the order of ranks; called on all ranks alike.
+
+    Args:
+        value (Any): this rank's, to be pickled.
+        group (Any): the process group of all ranks. Default None: training's own.
+    """
     if not dist.is_initialized():
         return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
+    values: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(values, value, group=group)
     return values
 
 

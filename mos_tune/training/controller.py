@@ -44,8 +44,6 @@ class MixtureController:
         log_every (int): optimizer steps between two logs of losses and mixture.
         after_step (Callable[[int], None]): called with the step when all is done that belongs to
             it, and the state is complete.
-        fingerprints (Mapping[str, Any]): the datasets', to be saved; empty if nothing compares
-            them.
     """
 
     def __init__(
@@ -64,7 +62,6 @@ class MixtureController:
         validate_every: int | None,
         log_every: int,
         after_step: Callable[[int], None],
-        fingerprints: Mapping[str, Any],
     ) -> None:
         self._model = model
         self._data = data
@@ -79,7 +76,6 @@ class MixtureController:
         self._validate_every = validate_every
         self._log_every = log_every
         self._after_step = after_step
-        self._fingerprints = dict(fingerprints)
         self._step = 0
         self._probabilities = self._policy()
         self._probability_sum = torch.zeros_like(sampler.prior)
@@ -170,7 +166,7 @@ class MixtureController:
             "step": self._step,
             "total_steps": self._total_steps,
             "plan": self._plan(),
-            "datasets": self._fingerprints,
+            "datasets": self._data.fingerprints,
             "sampler": self._sampler.state_dict(),
             "scorer": None if self._scorer is None else self._scorer.state_dict(),
             "reward": None if self._reward is None else self._reward.state_dict(),

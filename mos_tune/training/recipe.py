@@ -28,9 +28,9 @@ from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.export import explain_failed_exports
 from mos_tune.training.files import check_files
-from mos_tune.training.fingerprint import check_same_examples, fingerprints
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.progress import show_mixture
+from mos_tune.training.reading import check_same_examples
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
 from mos_tune.training.stock import TIMEOUT_SECONDS, set_timeout
@@ -130,11 +130,10 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
                 )
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
-        self._fingerprints = {} if cfg.get("checkpoint") is None else fingerprints(self._data)
         if self._saved_mixture is not None:
             # The controller does it too, but only when the model is loaded.
             self._sampler.load_state_dict(self._saved_mixture["sampler"])
-            check_same_examples(self._fingerprints, self._saved_mixture["datasets"])
+            check_same_examples(self._data.fingerprints, self._saved_mixture["datasets"])
         try:
             super().setup(cfg=cfg)  # type: ignore[misc]
         except OSError as error:  # a logger's folder, for example; it names the file
@@ -202,7 +201,6 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             validate_every=None if cfg.get("validation") is None else cfg.validation.every_n_steps,
             log_every=self._log_every_n_steps,
             after_step=lambda step: self._save_checkpoint(step, step == total_steps, cfg),
-            fingerprints=self._fingerprints,
         )
         step = self.epochs_run * self._mixture_steps
         if self._saved_mixture is not None:

@@ -27,9 +27,9 @@ from torchtune import utils
 
 from mos_tune import __version__
 from mos_tune.errors import UserError
+from mos_tune.training.agreement import from_all_ranks
 from mos_tune.training.checkpoint_files import complete, fingerprint
 from mos_tune.training.checkpoint_folder import (
-    all_ranks,
     newest_undamaged,
     refuse_leftovers,
     remove_older,
@@ -150,13 +150,13 @@ class StepCheckpoints:
             error = reason_of(reason)
         try:
             # No rank may be left waiting here, whatever happened to it above.
-            ranks = all_ranks((files, error), self._group)
+            ranks = from_all_ranks((files, error), self._group)
             error = next((error for _, error in ranks if error is not None), None)
             if self._rank == 0:
                 error = error or self._complete(step, partial, final, [part for part, _ in ranks])
                 if error is not None:
                     shutil.rmtree(partial, ignore_errors=True)
-            error = all_ranks(error, self._group)[0]
+            error = from_all_ranks(error, self._group)[0]
         except RuntimeError as reason:  # training meets the same, and says so
             self._lost_contact = reason
             return
