@@ -12,7 +12,7 @@ The run is a user's: ``tune run`` on two processes, with a checkpoint at every s
 workers get SIGKILL while they start, in the middle of a step, or as soon as the folder of a
 checkpoint being written appears; then the same command is given again. Compared are losses and all
 other metrics, examples, ``mixture.jsonl`` and exported weights, bit for bit; any difference ends
-the script with status 1. Linux only. About 6 minutes on two idle cores.
+the script with status 1. Linux only. About 5 minutes on two cores.
 """
 
 import argparse
