@@ -14,7 +14,12 @@ this module whenever Python starts. It must stay light: no import but ``sys`` at
 
 import sys
 
-RECIPES = ("full_finetune_mos_distributed",)
+RECIPES = (
+    "full_finetune_mos_distributed",
+    "full_finetune_mos_single_device",
+    "lora_finetune_mos_distributed",
+    "lora_finetune_mos_single_device",
+)
 
 
 class _Adviser:

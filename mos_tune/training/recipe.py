@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torchtune import training, utils
 from torchtune.config._utils import _get_component_from_path
 
@@ -24,6 +24,7 @@ from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.training.process_group import join_process_group
 from mos_tune.training.progress import show_mixture
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
@@ -40,9 +41,13 @@ class MixtureRecipe(StepCheckpointRecipe):
     Attributes:
         stock (ModuleType): the private copy of the stock recipe's module, to be set by the
             subclass.
+        makes_process_group (bool): True where the stock class makes none. Default False.
+        single_device (bool): True where the stock recipe knows one process only. Default False.
     """
 
     stock: ModuleType
+    makes_process_group = False
+    single_device = False
 
     # A mixin calls super() of a class that is known only when torchtune is loaded, so mypy cannot
     # see it; load_stock_recipe has checked that these methods are there. Hence the ignores below.
@@ -61,6 +66,8 @@ class MixtureRecipe(StepCheckpointRecipe):
 
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
+        if self.makes_process_group:
+            join_process_group(cfg, single_device=self.single_device)
         try:
             super().__init__(cfg=self._stock_config(cfg))  # type: ignore[call-arg]
         except torch.distributed.DistError:
@@ -116,7 +123,8 @@ class MixtureRecipe(StepCheckpointRecipe):
                 )
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
-        super().setup(cfg=cfg)  # type: ignore[misc]
+        # The stock LoRA recipes read this key in any case.
+        super().setup(cfg=OmegaConf.merge({"lr_scheduler": None}, cfg))  # type: ignore[misc]
         if self._saved_mixture is None:
             self._controller.start()
 
@@ -214,3 +222,5 @@ class MixtureRecipe(StepCheckpointRecipe):
         self._finish_checkpoints()
         self._controller.finish()
         super().cleanup()  # type: ignore[misc]
+        if self.single_device:
+            torch.distributed.destroy_process_group()
