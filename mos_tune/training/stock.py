@@ -9,6 +9,7 @@
 import gc
 import importlib.util
 import inspect
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 import torchtune
 import torchtune.training
+from torch import Tensor
+from torchtune.modules.peft import get_merged_lora_ckpt
 
 from mos_tune.errors import UserError
 
@@ -79,7 +82,21 @@ def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
                 "has the file been changed?"
             )
     vars(module)["training"] = _TrainingOnAnyDevice()
+    if hasattr(module, "get_merged_lora_ckpt"):
+        vars(module)["get_merged_lora_ckpt"] = _merged_copy
     return module
+
+
+def _merged_copy(state_dict: Mapping[str, Tensor], **scaling: float) -> dict[str, Tensor]:
+    """Merge adapters into copies of the weights, for the checkpoint.
+
+    torchtune adds them in place. On a GPU the recipe has copied the weights to main memory before;
+    on a CPU they are the model's own, which would then have every epoch's adapters twice.
+    """
+    ends = "lora_a.weight"
+    adapted = {name.removesuffix(ends) + "weight" for name in state_dict if name.endswith(ends)}
+    copies = {name: w.clone() if name in adapted else w for name, w in state_dict.items()}
+    return get_merged_lora_ckpt(copies, **scaling)
 
 
 class _TrainingOnAnyDevice:
