@@ -85,12 +85,11 @@ def load_shards(
     }
     reader = DataOnlyReader(saved.folder)
     saved_names = reader.read_metadata().state_dict_metadata
-    left_out = [name for name in saved_names if name.startswith("model.")]
-    left_out = [name for name in left_out if name.removeprefix("model.") not in shards["model"]]
+    trained = [name.removeprefix("model.") for name in saved_names if name.startswith("model.")]
+    left_out = [name for name in trained if name not in shards["model"]]
     if left_out:
         raise UserError(
-            f"{saved.folder} has {left_out[0].removeprefix('model.')}, which this model has not, or "
-            "does not train"
+            f"{saved.folder} has {left_out[0]}, which this model has not or does not train"
         )
     try:
         dcp.load(

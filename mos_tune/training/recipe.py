@@ -89,6 +89,17 @@ class MixtureRecipe(StepCheckpointRecipe):
         Raises:
             UserError: for anything wrong with datasets, sampler, scorer, reward or files.
         """
+        # Adapters start from the global generator, as they would without a mixture.
+        with torch.random.fork_rng(devices=[]):
+            self._setup_mixture(cfg)
+        self._cfg = cfg
+        self._saved_mixture = self._find_checkpoint(cfg)
+        # The stock LoRA recipes read this key in any case.
+        super().setup(cfg=OmegaConf.merge({"lr_scheduler": None}, cfg))  # type: ignore[misc]
+        if self._saved_mixture is None:
+            self._controller.start()
+
+    def _setup_mixture(self, cfg: DictConfig) -> None:
         world_size, rank = utils.get_world_size_and_rank()
         tokenizer = build("tokenizer", cfg.tokenizer)
         build(
@@ -121,12 +132,6 @@ class MixtureRecipe(StepCheckpointRecipe):
                     f"dataset.{name} has {size} training examples, fewer than the global batch of "
                     f"{global_batch_size}: a step may take an example twice, from two passes"
                 )
-        self._cfg = cfg
-        self._saved_mixture = self._find_checkpoint(cfg)
-        # The stock LoRA recipes read this key in any case.
-        super().setup(cfg=OmegaConf.merge({"lr_scheduler": None}, cfg))  # type: ignore[misc]
-        if self._saved_mixture is None:
-            self._controller.start()
 
     def _update_recipe_state(self, ckpt_dict: dict[str, Any]) -> None:
         saved_seed = ckpt_dict.get(training.SEED_KEY)

@@ -8,20 +8,22 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.runs import SIZES, config, tune
+from helpers.runs import OTHER_RECIPES, RECIPE, SIZES, config, settings_for, tune
 from matplotlib.image import imread
 from transformers import AutoModelForCausalLM
 
 TRANSFERABILITY = "reward=mos_tune.rewards.TransferabilityReward"
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return tune(config(tmp_path_factory.mktemp("default")))
+@pytest.fixture(scope="module", params=[RECIPE, *OTHER_RECIPES], ids=lambda path: Path(path).stem)
+def run(request, tmp_path_factory):
+    settings, processes = settings_for(request.param, tmp_path_factory.mktemp("default"))
+    return tune(settings, processes=processes, recipe=request.param)
 
 
 def test_mixture_jsonl_tells_the_whole_run(run):
@@ -127,6 +129,7 @@ def _held_out_loss(model, run, name):
     return torch.cat(losses).mean().item()
 
 
+@pytest.mark.parametrize("run", [RECIPE], indirect=True)
 def test_one_process_draws_the_same_examples_and_measures_the_same_rewards(run, tmp_path):
     one = tune(config(tmp_path) | {"batch_size": 8}, processes=1)
     assert [sorted(step) for step in one.examples()[:4]] == [

@@ -11,22 +11,21 @@ import re
 
 import numpy as np
 import pytest
-from helpers.runs import config, tune
+from helpers.runs import OTHER_RECIPES, RECIPE, settings_for, tune
 from safetensors.torch import load_file
 
 TRANSFERABILITY = {"_component_": "mos_tune.rewards.TransferabilityReward", "batch_size": 8}
 LINEAR = {"_component_": "mos_tune.training.get_linear_schedule_with_warmup"}
 
 
-def settings_of(directory, **changes):
+def settings_of(directory, recipe=RECIPE, processes=1, **changes):
     directory.mkdir(parents=True, exist_ok=True)
-    settings = config(directory) | {
+    settings = settings_for(recipe, directory, processes)[0] | {
         "resume_from_checkpoint": True,
         "checkpoint": {"every_n_steps": 1, "keep_last": 2},
         "lr_scheduler": LINEAR,
         "epochs": 2,
         "max_steps_per_epoch": 6,
-        "batch_size": 8,
     }
     settings["dataset"]["reverse"]["size"] = 12  # wraps within a few steps
     for key, value in changes.items():
@@ -126,6 +125,25 @@ def test_other_kinds_of_runs(tmp_path, changes):
     }
     kill_after(settings, 7, at=9, processes=1)
     assert_identical(tune(settings, processes=1), never)
+
+
+@pytest.mark.parametrize("recipe", OTHER_RECIPES)
+def test_other_recipes(tmp_path, recipe):
+    never = settings_of(tmp_path / "never", recipe, 2) | {"checkpoint": None}
+    processes = 8 // never["batch_size"]
+    never = tune(never | {"resume_from_checkpoint": False}, processes=processes, recipe=recipe)
+    settings = settings_of(tmp_path / "killed", recipe, 2) | {
+        "checkpoint": {"every_n_steps": 7, "keep_last": 1}
+    }
+    kill_after(settings, 7, at=9, processes=processes, recipe=recipe)
+    resumed = tune(settings, processes=processes, recipe=recipe)
+    assert_identical(resumed, never)
+    if "lora" in recipe:
+        model = load_file(resumed.directory / "epoch_1" / "model-00001-of-00001.safetensors")
+        saved = resumed.directory / "checkpoints" / "step_12"
+        # The adapters alone, with their optimizer state.
+        size = sum(shard.stat().st_size for shard in saved.glob("*.distcp"))
+        assert size < sum(weight.nbytes for weight in model.values())
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
