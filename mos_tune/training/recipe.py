@@ -19,11 +19,13 @@ from torchtune.config._utils import _get_component_from_path
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
-from mos_tune.training.components import build, is_off
+from mos_tune.training.base_model import BaseModelRecipe
+from mos_tune.training.components import build, is_off, try_components
 from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.training.files import check_files
 from mos_tune.training.process_group import join_process_group
 from mos_tune.training.progress import show_mixture
 from mos_tune.training.record import MixtureRecord
@@ -32,7 +34,7 @@ from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
 log = utils.get_logger("INFO")
 
 
-class MixtureRecipe(StepCheckpointRecipe):
+class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
     """Put before a stock recipe class: ``class Mine(MixtureRecipe, stock.SomeRecipe)``.
 
     The stock ``train()`` stays as it is. It asks for data in one place, and our loader is what it
@@ -95,12 +97,17 @@ class MixtureRecipe(StepCheckpointRecipe):
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
         # The stock LoRA recipes read this key in any case.
-        super().setup(cfg=OmegaConf.merge({"lr_scheduler": None}, cfg))  # type: ignore[misc]
+        cfg = OmegaConf.merge({"lr_scheduler": None}, cfg)
+        try:
+            super().setup(cfg=cfg)  # type: ignore[misc]
+        except OSError as error:  # a logger's folder, for example; it names the file
+            raise UserError(f"{type(error).__name__}: {error}") from error
         if self._saved_mixture is None:
             self._controller.start()
 
     def _setup_mixture(self, cfg: DictConfig) -> None:
         world_size, rank = utils.get_world_size_and_rank()
+        check_files(cfg)
         tokenizer = build("tokenizer", cfg.tokenizer)
         build(
             "checkpointer", cfg.checkpointer, should_load_recipe_state=self._resume_from_checkpoint
@@ -121,6 +128,7 @@ class MixtureRecipe(StepCheckpointRecipe):
             self._reward = build("reward", cfg.reward, self._sampler.names)
         self._mixture_steps = steps_per_epoch(cfg, self._data.sizes, global_batch_size)
         total_steps = self.total_epochs * self._mixture_steps
+        try_components(cfg, total_steps)
         if self._scorer is not None and self._scorer.update_every > total_steps and rank == 0:
             log.warning(
                 f"scorer.update_every is {self._scorer.update_every}, but the run has only "
