@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.hf_models import tiny_llama
 from helpers.runs import OTHER_RECIPES, RECIPE, SIZES, config, settings_for, tune
 from matplotlib.image import imread
 from transformers import AutoModelForCausalLM
@@ -208,6 +209,19 @@ def test_torchtunes_options_run(tmp_path, processes, overrides):
     assert run.events("update") and run.events("end")
     validation = [event["mean"] for event in run.events("validation")]
     assert validation[-1] < validation[0]
+
+
+def test_qlora_trains_saves_its_adapters_and_goes_on(tmp_path):
+    recipe = "recipes/lora_finetune_mos_single_device.py"
+    settings, _ = settings_for(recipe, tmp_path)
+    tiny_llama(tmp_path / "base", width=256)  # the narrowest that 4-bit blocks fit into
+    settings["model"] |= {"embed_dim": 256, "quantize_base": True}
+    settings |= {"dtype": "bf16", "checkpoint": {"every_n_steps": 100, "keep_last": 1}}
+    settings |= {"resume_from_checkpoint": True, "max_steps_per_epoch": 5}
+    first = tune(settings, processes=1, recipe=recipe).losses()
+    losses = tune(settings | {"max_steps_per_epoch": 8}, processes=1, recipe=recipe).losses()
+    assert losses[:5] == first and len(losses) == 8
+    assert max(losses[5:]) < min(losses[:3])
 
 
 def test_an_interrupted_run_goes_on_at_the_epoch_with_its_mixture(tmp_path):
