@@ -18,7 +18,6 @@ class FullFinetuneMoSRecipeSingleDevice(MixtureRecipe, _stock.FullFinetuneRecipe
     """torchtune's ``full_finetune_single_device`` with a mixture; its ``train()`` is untouched."""
 
     stock = _stock
-    makes_process_group = True
     single_device = True
 
 

@@ -18,7 +18,6 @@ class LoRAFinetuneMoSRecipeDistributed(MixtureRecipe, _stock.LoRAFinetuneRecipeD
     """torchtune's ``lora_finetune_distributed`` with a mixture; its ``train()`` is untouched."""
 
     stock = _stock
-    makes_process_group = True
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ class LoRAFinetuneMoSRecipeSingleDevice(MixtureRecipe, _stock.LoRAFinetuneRecipe
     """torchtune's ``lora_finetune_single_device`` with a mixture; its ``train()`` is untouched."""
 
     stock = _stock
-    makes_process_group = True
     single_device = True
 
 

@@ -137,7 +137,12 @@ class MixtureSampler:
         """
         saved = dict(state["sizes"])
         if list(saved) != self.names:
-            raise UserError(f"dataset names are {self.names}, the checkpoint has {list(saved)}")
+            new = [f"dataset.{name} is new" for name in self.names if name not in saved]
+            gone = [f"dataset.{name} is gone" for name in saved if name not in self.names]
+            raise UserError(
+                f"dataset names are {self.names}, the checkpoint has {list(saved)}: "
+                f"{', '.join(new + gone) or 'their order differs'}"
+            )
         for name, size in self.sizes.items():
             if saved[name] != size:
                 raise UserError(

@@ -4,47 +4,67 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Proof that all ranks hold the same numbers."""
+"""Proof that all ranks hold the same state."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+
+from mos_tune.errors import UserError
 
 
-def check_ranks_agree(values: Tensor, device: torch.device, what: str) -> None:
-    """Compare a hash of ``values`` over all ranks, bit for bit.
+def check_ranks_agree(state: Mapping[str, Any], step: int) -> None:
+    """Compare a hash of every part of ``state`` over all ranks, bit for bit.
 
     Args:
-        values (Tensor): a CPU tensor that must be the same everywhere.
-        device (torch.device): where the process group communicates.
-        what (str): name of the values, for the message.
+        state (Mapping[str, Any]): parts by name: numbers, texts, CPU tensors, and dicts and lists
+            of these. Whatever the number of ranks, it must be the same everywhere.
+        step (int): optimizer steps made, for the message.
 
     Raises:
-        RuntimeError: on every rank, if two ranks differ.
+        UserError: on every rank, naming the parts that differ and the ranks that have them
+            different from most, or from rank 0.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
-    digest = hashlib.blake2b(values.contiguous().numpy().tobytes(), digest_size=6).digest()
-    mine = torch.tensor([int.from_bytes(digest, "little")], dtype=torch.int64, device=device)
-    everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(everyone, mine)
-    hashes = [int(other) for other in everyone]
-    differing = [rank for rank, value in enumerate(hashes) if value != hashes[0]]
+    mine = {name: _hash(part) for name, part in state.items()}
+    everyone = from_all_ranks(mine)
+    usual = Counter(tuple(other.items()) for other in everyone).most_common(1)[0][0]
+    differing = [rank for rank, other in enumerate(everyone) if tuple(other.items()) != usual]
     if differing:
-        others = ", ".join(map(str, differing))
-        raise RuntimeError(
-            f"{what} differ between rank 0 and rank {others}; going on would train on different "
-            "mixtures. Are all ranks on the same hardware and software?"
+        right = dict(usual)
+        parts = [name for name in right if any(other[name] != right[name] for other in everyone)]
+        one = next(rank for rank in range(len(everyone)) if rank not in differing)
+        raise UserError(
+            f"after step {step}, rank {', '.join(map(str, differing))} has another "
+            f"{', '.join(parts)} than rank {one}; going on would train on different mixtures. Are "
+            "all ranks on the same data, hardware and software?"
         )
 
 
-def from_all_ranks(value: Any) -> list[Any]:
-    """Give every rank's value, in the order of ranks; called on all ranks alike."""
+def from_all_ranks(value: Any, group: Any = None) -> list[Any]:
+    """Give every rank's value, in the order of ranks; called on all ranks alike.
+
+    Args:
+        value (Any): this rank's, to be pickled.
+        group (Any): the process group of all ranks. Default None: training's own.
+    """
     if not dist.is_initialized():
         return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
+    values: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(values, value, group=group)
     return values
+
+
+def _hash(value: Any) -> bytes:
+    if isinstance(value, torch.Tensor):
+        value = (str(value.dtype), list(value.shape), value.contiguous().numpy().tobytes())
+    elif isinstance(value, Mapping):
+        value = [(key, _hash(part)) for key, part in value.items()]
+    elif isinstance(value, (list, tuple)):
+        value = [_hash(part) for part in value]
+    return hashlib.blake2b(repr(value).encode(), digest_size=8).digest()

@@ -11,10 +11,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from torchtune import utils
 
 from mos_tune.errors import UserError
+from mos_tune.training.agreement import from_all_ranks
 from mos_tune.training.checkpoint_files import damage
 
 log = utils.get_logger("INFO")
@@ -42,8 +42,8 @@ def newest_undamaged(folder: Path, group: Any) -> Path | None:
             shutil.rmtree(partial)
     damaged: dict[Path, str] = {}
     # Rank 0's list: on a network file system another rank may not see a new folder yet.
-    for candidate in reversed(all_ranks(_complete(folder), group)[0]):
-        faults = all_ranks(damage(candidate, rank, world_size), group)
+    for candidate in reversed(from_all_ranks(_complete(folder), group)[0]):
+        faults = from_all_ranks(damage(candidate, rank, world_size), group)
         fault = next((fault for fault in faults if fault is not None), None)
         if fault is None:
             if rank == 0:
@@ -65,7 +65,7 @@ def refuse_leftovers(folder: Path, group: Any) -> None:
     Raises:
         UserError: if there is a complete checkpoint.
     """
-    found = all_ranks(_complete(folder), group)[0]
+    found = from_all_ranks(_complete(folder), group)[0]
     if found:
         raise UserError(
             f"resume_from_checkpoint is False, but {folder} has checkpoints of an earlier run up "
@@ -80,13 +80,6 @@ def remove_older(folder: Path, keep_last: int) -> None:
         doomed = old.with_name(f"{old.name}.partial")
         old.rename(doomed)
         shutil.rmtree(doomed)
-
-
-def all_ranks(value: Any, group: Any) -> list[Any]:
-    """Give every rank's ``value``, in the order of ranks."""
-    values: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(values, value, group=group)
-    return values
 
 
 def _complete(folder: Path) -> list[Path]:

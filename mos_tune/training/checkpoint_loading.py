@@ -112,5 +112,8 @@ def load_shards(
 def reason_of(error: BaseException) -> str:
     """Say what went wrong; torch's own exception is a list of tracebacks by rank."""
     if isinstance(error, dcp.CheckpointException):
-        return "; ".join(sorted({str(reason[0]) for reason in error.failures.values()}))
-    return f"{type(error).__name__}: {error}"
+        text = "; ".join(sorted({str(reason[0]) for reason in error.failures.values()}))
+    else:
+        text = f"{type(error).__name__}: {error}"
+    # What torch's zip writer says when the system takes no more bytes.
+    return f"the disk is full ({text})" if "unexpected pos" in text else text

@@ -96,8 +96,9 @@ def _check_scalars(cfg: DictConfig) -> None:
         check_whole(key, cfg[key])
     if cfg.get("max_steps_per_epoch") is not None:
         check_whole("max_steps_per_epoch", cfg.max_steps_per_epoch)
-    if "log_every_n_steps" in cfg:
-        check_whole("log_every_n_steps", cfg.log_every_n_steps)
+    for key in ("log_every_n_steps", "timeout_seconds"):
+        if key in cfg:
+            check_whole(key, cfg[key])
     if cfg.seed is not None:
         check_whole("seed", cfg.seed, 0)
     for key in ("shuffle", "log_examples", "resume_from_checkpoint"):

@@ -93,6 +93,7 @@ class MixtureController:
     def start(self) -> None:
         """Do what needs the untouched model: theta_0's perplexities, the first held-out losses."""
         self._prepare(from_step=0)
+        self._check_ranks_agree()
         self._record.start(self._sampler.sizes, self._probabilities)
         if self._validate_every is not None:
             self._validate()
@@ -165,6 +166,7 @@ class MixtureController:
             "step": self._step,
             "total_steps": self._total_steps,
             "plan": self._plan(),
+            "datasets": self._data.fingerprints,
             "sampler": self._sampler.state_dict(),
             "scorer": None if self._scorer is None else self._scorer.state_dict(),
             "reward": None if self._reward is None else self._reward.state_dict(),
@@ -211,6 +213,7 @@ class MixtureController:
         self._probabilities = self._policy()
         if self._total_steps > planned:
             self._prepare(from_step=planned)
+        self._check_ranks_agree()
 
     def _plan(self) -> dict[str, int | str | None]:
         """What decides what is measured, and when, beside the number of steps."""
@@ -230,10 +233,13 @@ class MixtureController:
             raw, smoothed = self._reward.update(self._model, probes)
         self._scorer.update(smoothed)
         self._probabilities = self._policy()
-        both = torch.cat([smoothed, self._probabilities])
-        check_ranks_agree(both, probes.device, "rewards or probabilities")
+        self._check_ranks_agree()
         seconds = time.perf_counter() - started
         self._record.update(self._step, self._probabilities, smoothed, raw, self._counts(), seconds)
+
+    def _check_ranks_agree(self) -> None:
+        state = {**self.state_dict(), "probabilities": self._probabilities}
+        check_ranks_agree(state, self._step)
 
     def _probe_indices(self, update: int) -> dict[str, list[int]]:
         assert self._reward is not None

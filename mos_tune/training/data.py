@@ -16,7 +16,7 @@ from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
 from mos_tune.training.components import build
 from mos_tune.training.data_files import fault_of_files
-from mos_tune.training.reading import cannot_be_read, usable_examples
+from mos_tune.training.reading import cannot_be_read, read_examples
 
 
 class Examples(Dataset):
@@ -57,10 +57,12 @@ class MixtureData:
     Attributes:
         train (dict[str, Examples]): training examples.
         held_out (dict[str, Examples]): the held-out examples to measure; none without validation.
+        fingerprints (dict[str, str | None]): of every dataset, by its place in the config.
     """
 
     train: dict[str, Examples]
     held_out: dict[str, Examples]
+    fingerprints: dict[str, str | None]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -87,9 +89,10 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
     validation = cfg.get("validation")
     train: dict[str, Examples] = {}
     held_out: dict[str, Examples] = {}
+    fingerprints: dict[str, str | None] = {}
     for name, section in cfg.dataset.items():
         key = f"dataset.{name}"
-        dataset, usable = _read(key, section, tokenizer)
+        dataset, usable, fingerprints[key] = _read(key, section, tokenizer)
         train[name] = Examples(key, dataset, usable)
         if validation is not None and validation.get("fraction") is not None:
             kept, held = hold_out(len(usable), validation.fraction, seed=seed, name=name)
@@ -98,9 +101,9 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
             held_out[name] = Examples(key, dataset, first)
         elif validation is not None:
             key = f"validation.dataset.{name}"
-            dataset, usable = _read(key, validation.dataset[name], tokenizer)
+            dataset, usable, fingerprints[key] = _read(key, validation.dataset[name], tokenizer)
             held_out[name] = Examples(key, dataset, usable[: validation.max_examples])
-    return MixtureData(train, held_out)
+    return MixtureData(train, held_out, fingerprints)
 
 
 def steps_per_epoch(cfg: DictConfig, sizes: dict[str, int], global_batch_size: int) -> int:
@@ -116,7 +119,7 @@ def steps_per_epoch(cfg: DictConfig, sizes: dict[str, int], global_batch_size: i
     return steps if limit is None else min(steps, limit)
 
 
-def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Any, list[int]]:
+def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Any, list[int], str | None]:
     try:
         dataset = build(key, section, tokenizer)
         try:
@@ -125,7 +128,7 @@ def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Any, list[int]
             raise UserError(f"{key} has no length; a mixture needs map-style datasets") from error
         if size == 0:
             raise UserError(f"{key} is empty; at least 1 example is needed")
-        return dataset, usable_examples(key, dataset, tokenizer)
+        return dataset, *read_examples(key, dataset, tokenizer)
     except UserError as error:
         fault = fault_of_files(section)
         if fault is not None:

@@ -7,9 +7,11 @@
 """Every example read once before training: a bad row stops the run now and not after days."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 from torchtune import utils
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 from tqdm import tqdm
@@ -23,8 +25,8 @@ SECONDS_WITHOUT_BAR = 5.0
 _LONGEST_ROW = 200
 
 
-def usable_examples(key: str, dataset: Any, tokenizer: Any) -> list[int]:
-    """Read a dataset and give the examples that can be trained on; called on all ranks alike.
+def read_examples(key: str, dataset: Any, tokenizer: Any) -> tuple[list[int], str | None]:
+    """Read a dataset: what can be trained on, and a fingerprint; called on all ranks alike.
 
     It costs what tokenising the dataset once costs, shared by the ranks. An example without a
     response token has no loss and no perplexity; one whose response is nothing but stop tokens
@@ -37,7 +39,9 @@ def usable_examples(key: str, dataset: Any, tokenizer: Any) -> list[int]:
         tokenizer (Any): its ``eos_id`` and ``stop_tokens`` are what ends a response.
 
     Returns:
-        list[int]: indices in ascending order, the same on every rank.
+        tuple[list[int], str | None]: usable indices in ascending order, and a hash of all tokens
+            and labels; None if reading an example twice gives two things. Both are the same on
+            every rank and on any number of ranks.
 
     Raises:
         UserError: on every rank, if an example cannot be read or none can be trained on.
@@ -46,18 +50,25 @@ def usable_examples(key: str, dataset: Any, tokenizer: Any) -> list[int]:
     stops = {getattr(tokenizer, "eos_id", None), *(getattr(tokenizer, "stop_tokens", None) or ())}
     left_out: dict[int, str] = {}
     unreadable: dict[int, str] = {}
+    hashes, changing = 0, False
     share = range(rank, len(dataset), world_size)
     for index in tqdm(share, desc=key, delay=SECONDS_WITHOUT_BAR, disable=rank != 0):
         try:
-            reason = _useless(dataset[index]["labels"], stops)
+            example = dataset[index]
+            hashes += _hash(index, example)
+            if index == rank and hashes != _hash(index, dataset[index]):
+                changing = True
+            reason = _useless(example["labels"], stops)
         except UnusableExample as error:
             reason = str(error)
+            hashes += _hash(index, reason)
         except Exception as error:  # the user's builder and files decide what is raised
             unreadable[index] = cannot_be_read(key, dataset, index, error)
             continue
         if reason is not None:
             left_out[index] = reason
-    for others_left_out, others_unreadable in from_all_ranks((left_out, unreadable)):
+    everyone = from_all_ranks((left_out, unreadable, hashes, changing))
+    for others_left_out, others_unreadable, _, _ in everyone:
         left_out |= others_left_out
         unreadable |= others_unreadable
     size = len(dataset)
@@ -70,7 +81,29 @@ def usable_examples(key: str, dataset: Any, tokenizer: Any) -> list[int]:
         raise UserError(f"{key}: none of its {size:,} examples can be trained on ({reasons})")
     if left_out:
         utils.log_rank_zero(log, f"{key}: {len(left_out):,} of {size:,} left out ({reasons})")
-    return [index for index in range(size) if index not in left_out]
+    usable = [index for index in range(size) if index not in left_out]
+    if any(changing for *_, changing in everyone):
+        utils.log_rank_zero(
+            log, f"{key} gives another example each time one is read; no resume of it is exact"
+        )
+        return usable, None
+    # A sum does not depend on who read what.
+    return usable, f"{sum(hashes for *_, hashes, _ in everyone) % 2**64:016x}"
+
+
+def check_same_examples(here: Mapping[str, str | None], saved: Mapping[str, str | None]) -> None:
+    """Compare fingerprints with a checkpoint's; datasets that only one of them has are left out.
+
+    Raises:
+        UserError: naming the first dataset that differs, and both values.
+    """
+    for key in [key for key in here if key in saved]:
+        if here[key] != saved[key]:
+            raise UserError(
+                f"{key} has other examples than the checkpoint was written with: the hash of their "
+                f"tokens and labels is {here[key]}, the checkpoint has {saved[key]}. Have its rows "
+                "changed, or an option of it or of the tokenizer?"
+            )
 
 
 def cannot_be_read(key: str, dataset: Any, index: int, error: Exception) -> str:
@@ -82,6 +115,13 @@ def cannot_be_read(key: str, dataset: Any, index: int, error: Exception) -> str:
     except Exception:  # there is no such thing, or it is what cannot be read
         return message
     return f"{message}; its row is {row if len(row) <= _LONGEST_ROW else row[:_LONGEST_ROW] + '…'}"
+
+
+def _hash(index: int, example: Any) -> int:
+    if isinstance(example, Mapping):
+        parts = [np.asarray(example[part], "<i8").tobytes() for part in ("tokens", "labels")]
+        example = (len(parts[0]), *parts)
+    return int.from_bytes(blake2b(repr((index, example)).encode(), digest_size=8).digest(), "big")
 
 
 def _useless(labels: Sequence[int], stops: Collection[Any]) -> str | None:

@@ -6,6 +6,7 @@
 
 """The mixin that gives a stock finetuning recipe a learned mixture."""
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -25,9 +26,12 @@ from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.training.export import explain_failed_exports
 from mos_tune.training.files import check_files
-from mos_tune.training.process_group import join_process_group
+from mos_tune.training.preemption import Preemption
+from mos_tune.training.process_group import TIMEOUT_SECONDS, join_process_group
 from mos_tune.training.progress import show_mixture
+from mos_tune.training.reading import check_same_examples
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
 
@@ -43,12 +47,10 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
     Attributes:
         stock (ModuleType): the private copy of the stock recipe's module, to be set by the
             subclass.
-        makes_process_group (bool): True where the stock class makes none. Default False.
         single_device (bool): True where the stock recipe knows one process only. Default False.
     """
 
     stock: ModuleType
-    makes_process_group = False
     single_device = False
 
     # A mixin calls super() of a class that is known only when torchtune is loaded, so mypy cannot
@@ -68,8 +70,10 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
 
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
-        if self.makes_process_group:
-            join_process_group(cfg, single_device=self.single_device)
+        if cfg.get("checkpoint") is not None:
+            self.preemption = Preemption()
+        self._timeout = timedelta(seconds=cfg.get("timeout_seconds", TIMEOUT_SECONDS))
+        join_process_group(cfg, self.stock, single_device=self.single_device, timeout=self._timeout)
         try:
             super().__init__(cfg=self._stock_config(cfg))  # type: ignore[call-arg]
         except torch.distributed.DistError:
@@ -96,14 +100,20 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             self._setup_mixture(cfg)
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
+        if self._saved_mixture is not None:
+            # The controller does it too, but only when the model is loaded.
+            self._sampler.load_state_dict(self._saved_mixture["sampler"])
+            check_same_examples(self._data.fingerprints, self._saved_mixture["datasets"])
         # The stock LoRA recipes read this key in any case.
-        cfg = OmegaConf.merge({"lr_scheduler": None}, cfg)
+        with_schedule = OmegaConf.merge({"lr_scheduler": None}, cfg)
         try:
-            super().setup(cfg=cfg)  # type: ignore[misc]
+            super().setup(cfg=with_schedule)  # type: ignore[misc]
         except OSError as error:  # a logger's folder, for example; it names the file
             raise UserError(f"{type(error).__name__}: {error}") from error
         if self._saved_mixture is None:
             self._controller.start()
+        if self.preemption is not None:
+            self.preemption.defer(self._timeout)
 
     def _setup_mixture(self, cfg: DictConfig) -> None:
         world_size, rank = utils.get_world_size_and_rank()
@@ -211,6 +221,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             self.epochs_run = (step - 1) // self._mixture_steps
         if self._saved_mixture is not None:
             record.cut_back(step)
+        explain_failed_exports(getattr(self, "_checkpoint_client", self), cfg.output_dir)
         show_mixture(
             self.stock,
             lambda: self._controller.status,
@@ -234,6 +245,4 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         """End the record, draw the picture, and clean up as the stock recipe does."""
         self._finish_checkpoints()
         self._controller.finish()
-        super().cleanup()  # type: ignore[misc]
-        if self.single_device:
-            torch.distributed.destroy_process_group()
+        self._end_stock()

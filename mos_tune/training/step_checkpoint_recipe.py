@@ -4,19 +4,23 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The part of a recipe that saves and resumes between two optimizer steps."""
+"""The part of a recipe that saves, resumes and stops between two optimizer steps."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchtune import utils
 
+from mos_tune.launcher import RESUMABLE
 from mos_tune.mixture import MixtureLoader
 from mos_tune.training.checkpoint_loading import SavedStep
 from mos_tune.training.components import is_off
+from mos_tune.training.preemption import Preemption
 from mos_tune.training.step_checkpoint import StepCheckpoints
 
 log = utils.get_logger("INFO")
@@ -39,6 +43,7 @@ class StepCheckpointRecipe:
 
     _checkpoints: StepCheckpoints | None = None
     _saved_step: SavedStep | None = None
+    preemption: Preemption | None = None
 
     @staticmethod
     def _stock_config(cfg: DictConfig) -> DictConfig:
@@ -70,10 +75,28 @@ class StepCheckpointRecipe:
         return self._saved_step.mixture["step"]
 
     def _save_checkpoint(self, step: int, is_last: bool, cfg: DictConfig) -> None:
-        """Save where the config wants it, and at the end of the run."""
-        if self._checkpoints is not None and (is_last or step % cfg.checkpoint.every_n_steps == 0):
+        """Save where the config wants it, at the end of the run, and to stop after this step."""
+        if self._checkpoints is None or self.preemption is None:
+            return
+        stop = self.preemption.agreed()
+        if stop or is_last or step % cfg.checkpoint.every_n_steps == 0:
             mixture = self._controller.state_dict()
             self._checkpoints.save(step, self._model, self._optimizers(), mixture)
+        if stop:
+            self._checkpoints.wait()
+            if utils.get_world_size_and_rank()[1] == 0:
+                print(
+                    f"\nmos-tune stopped by SIGTERM after step {step}, which is saved",
+                    file=sys.stderr,
+                )
+            self._end_stock()  # and no more than that: the run has not ended
+            sys.exit(RESUMABLE)
+
+    def _end_stock(self) -> None:
+        """Clean up as the stock recipe does, and the process group that some know nothing of."""
+        super().cleanup()  # type: ignore[misc]
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
     def _finish_checkpoints(self) -> None:
         if self._checkpoints is not None:

@@ -6,6 +6,9 @@
 
 """Check a config in process, as the recipe does, up to where the model would be loaded."""
 
+from types import ModuleType
+
+import torch.distributed as dist
 from omegaconf import OmegaConf
 
 from mos_tune.training.recipe import MixtureRecipe
@@ -28,12 +31,17 @@ class StockUpToTheModel:
 
 
 class Recipe(MixtureRecipe, StockUpToTheModel):
-    pass
+    stock = ModuleType("stock")
+    single_device = True
 
 
 def check(settings):
     cfg = OmegaConf.create(settings)
-    Recipe(cfg=cfg).setup(cfg=cfg)
+    try:
+        Recipe(cfg=cfg).setup(cfg=cfg)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def changed(settings, change):

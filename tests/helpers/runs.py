@@ -9,6 +9,7 @@
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,10 +133,14 @@ def tune(
     settings: dict | Path,
     *overrides: str,
     processes: int = 2,
+    launcher: tuple[str, ...] | None = None,
     recipe: str = RECIPE,
     ok: bool = True,
 ) -> Run:
-    """Run ``tune run`` on a config, or on a config file, from the repository's folder."""
+    """Run ``tune run`` on a config, or on a config file, from the repository's folder.
+
+    With options for the ``launcher``, if only an empty tuple, it is the program that users start.
+    """
     if isinstance(settings, Path):
         file = directory = settings
     else:
@@ -143,7 +148,11 @@ def tune(
         file = directory.with_suffix(".yaml")
         OmegaConf.save(OmegaConf.create(settings), file)
     command = [warm_python(), "-m", "torchtune._cli.tune"]
-    command += ["run", "--nproc_per_node", str(processes), recipe]
+    if launcher is not None:
+        program = str(Path(sys.executable).with_name("tune"))
+        # exec keeps the process, which the workers can then find.
+        command = ["sh", "-c", 'LAUNCHER_PID=$$ exec "$@"', "sh", program]
+    command += ["run", *(launcher or ()), "--nproc_per_node", str(processes), recipe]
     path = ["tests", *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
         [*command, "--config", str(file), *overrides],

@@ -113,8 +113,20 @@ def test_a_changed_dataset_is_refused_on_resume():
     state = sampler().state_dict()
     with pytest.raises(UserError, match="dataset.b has 8 training examples.* 7"):
         MixtureSampler({**SIZES, "b": 8}, global_batch_size=1, seed=0).load_state_dict(state)
-    with pytest.raises(UserError, match=r"dataset names are \['a'\]"):
-        MixtureSampler({"a": 40}, global_batch_size=1, seed=0).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({**SIZES, "d": 5}, r"are \['a', 'b', 'c', 'd'\], .* \['a', 'b', 'c'\]: dataset.d is new$"),
+        ({"a": 40, "c": 300}, r"are \['a', 'c'\], .* \['a', 'b', 'c'\]: dataset.b is gone$"),
+        ({"a": 40, "d": 7, "c": 300}, "dataset.d is new, dataset.b is gone$"),
+        ({"b": 7, "a": 40, "c": 300}, r"are \['b', 'a', 'c'\], .*: their order differs$"),
+    ],
+)
+def test_other_datasets_are_refused_on_resume(sizes, message):
+    with pytest.raises(UserError, match=message):
+        MixtureSampler(sizes, global_batch_size=16, seed=3).load_state_dict(sampler().state_dict())
 
 
 @pytest.mark.parametrize(

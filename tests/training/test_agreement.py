@@ -4,29 +4,63 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
+import copy
+
 import torch
 from helpers.ranks import on_ranks
 
+from mos_tune.errors import UserError
+from mos_tune.mixture import MixtureSampler
+from mos_tune.scorers import MLPScorer
 from mos_tune.training.agreement import check_ranks_agree
 
 
+def state_after_an_update():
+    sampler = MixtureSampler({"a": 9, "b": 5}, global_batch_size=4, seed=0)
+    scorer = MLPScorer(sampler.prior, inner_steps=2)
+    sampler.draw_step(1, sampler.prior)
+    scorer.update(torch.tensor([1.0, 2.0]))
+    return {"step": 1, "sampler": sampler.state_dict(), "scorer": scorer.state_dict()}
+
+
+def _moment(state):
+    state["scorer"]["_extra_state"]["state"]["state"][0]["exp_avg"].mul_(1 + 2**-52)
+
+
+def _count(state):
+    state["sampler"]["drawn"]["b"] += 1
+
+
+def _step(state):
+    state["step"] = 2
+
+
+FAULTS = {"scorer": _moment, "sampler": _count, "step": _step}
+
+
 def _check(rank, world_size):
-    messages = []
-    for change in (0.0, 1e-16 * rank):
-        values = torch.tensor([1e-3, change], dtype=torch.float64)
-        try:
-            check_ranks_agree(values, torch.device("cpu"), "rewards")
-            messages.append("")
-        except RuntimeError as error:
-            messages.append(str(error))
+    messages = {}
+    for wrong in (0, 2):
+        for part, fault in {"": lambda state: None, **FAULTS}.items():
+            state = copy.deepcopy(state_after_an_update())
+            if rank == wrong:
+                fault(state)
+            try:
+                check_ranks_agree(state, 7)
+            except UserError as error:
+                messages[wrong, part] = str(error)
     return messages
 
 
-def test_a_difference_in_the_last_bit_stops_every_rank_with_the_rank_named(tmp_path):
-    for same, different in on_ranks(2, _check, tmp_path):
-        assert same == ""
-        assert different.startswith("rewards differ between rank 0 and rank 1;")
+def test_any_difference_stops_every_rank_with_rank_and_part_named(tmp_path):
+    for messages in on_ranks(3, _check, tmp_path):
+        assert len(messages) == 2 * len(FAULTS)  # and none without a fault
+        for (wrong, part), message in messages.items():
+            # Of several ranks the odd one is named, even if it is rank 0.
+            one = 1 if wrong == 0 else 0
+            expected = f"after step 7, rank {wrong} has another {part} than rank {one};"
+            assert message.startswith(expected)
 
 
 def test_one_process_agrees_with_itself():
-    check_ranks_agree(torch.ones(2), torch.device("cpu"), "rewards")
+    check_ranks_agree({"rewards": torch.ones(2)}, 0)

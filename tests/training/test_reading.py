@@ -4,12 +4,14 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
+from itertools import count
+
 import pytest
 from helpers.ranks import on_ranks
 
 from mos_tune.errors import UnusableExample, UserError
 from mos_tune.tokenizers import CharTokenizer
-from mos_tune.training.reading import cannot_be_read, usable_examples
+from mos_tune.training.reading import cannot_be_read, check_same_examples, read_examples
 
 TOKENIZER = CharTokenizer()
 MASKED = {"tokens": [1, 9, 8], "labels": [-100, -100, -100]}
@@ -29,7 +31,7 @@ class Rows(list):
 
 def test_what_cannot_be_trained_on_is_left_out_and_counted_by_reason(caplog):
     rows = Rows([GOOD, MASKED, BLANK, UnusableExample("torn"), GOOD, FIRST_ONLY, MASKED])
-    assert usable_examples("dataset.a", rows, TOKENIZER) == [0, 4]
+    assert read_examples("dataset.a", rows, TOKENIZER)[0] == [0, 4]
     (line,) = caplog.messages
     assert line == (
         "dataset.a: 5 of 7 left out (no response token, all masked or cut off by "
@@ -38,33 +40,74 @@ def test_what_cannot_be_trained_on_is_left_out_and_counted_by_reason(caplog):
 
 
 def test_nothing_is_said_of_a_dataset_without_fault(caplog):
-    assert usable_examples("dataset.a", [GOOD] * 3, TOKENIZER) == [0, 1, 2]
+    assert read_examples("dataset.a", [GOOD] * 3, TOKENIZER)[0] == [0, 1, 2]
     assert not caplog.messages
 
 
 def test_a_tokenizer_without_stop_tokens_knows_no_blank_answer():
-    assert usable_examples("dataset.a", [BLANK], object()) == [0]
+    assert read_examples("dataset.a", [BLANK], object())[0] == [0]
 
 
 def test_a_dataset_of_nothing_usable_is_refused():
     with pytest.raises(UserError, match=r"^dataset.a: none of its 2 .* \(a blank answer: 2\)$"):
-        usable_examples("dataset.a", [BLANK, BLANK], TOKENIZER)
+        read_examples("dataset.a", [BLANK, BLANK], TOKENIZER)
+
+
+SOME = Rows([GOOD, MASKED, GOOD, UnusableExample("torn"), BLANK])
 
 
 def _on_a_rank(rank, world_size):
-    usable = usable_examples("dataset.a", Rows([GOOD, MASKED, GOOD, GOOD, BLANK]), TOKENIZER)
+    read = read_examples("dataset.a", SOME, TOKENIZER)
     # Only rank 1 reads number 3.
     torn = Rows([GOOD, GOOD, GOOD, OSError("gone"), GOOD])
     try:
-        usable_examples("dataset.a", torn, TOKENIZER)
+        read_examples("dataset.a", torn, TOKENIZER)
     except UserError as error:
-        return usable, str(error)
+        return read, str(error)
 
 
 def test_ranks_share_the_reading_and_say_the_same(tmp_path):
     answers = on_ranks(2, _on_a_rank, tmp_path)
-    expected = ([0, 2, 3], "dataset.a: example 3 cannot be read: OSError: gone")
+    alone = read_examples("dataset.a", SOME, TOKENIZER)
+    assert alone[0] == [0, 2] and alone[1] is not None
+    expected = (alone, "dataset.a: example 3 cannot be read: OSError: gone")
     assert answers == [expected, expected]
+
+
+def fingerprint(rows):
+    return read_examples("dataset.a", Rows(rows), TOKENIZER)[1]
+
+
+def test_examples_other_than_the_checkpoints_are_refused():
+    rows = [{"tokens": [1, k, 2], "labels": [-100, k, 2]} for k in range(5, 300)]
+    first = fingerprint(rows)
+    check_same_examples({"dataset.a": first}, {"dataset.a": fingerprint(rows)})
+    changed = rows[7] | {"tokens": [1, 999, 2]}
+    unmasked = rows[7] | {"labels": [1, 12, 2]}
+    moved = {"tokens": [1, 12], "labels": [2, -100, 12, 2]}
+    for others in (
+        [*rows[:7], changed, *rows[8:]],
+        [*rows[:7], unmasked, *rows[8:]],
+        [*rows[:7], moved, *rows[8:]],
+        [rows[1], rows[0], *rows[2:]],
+        rows[:-1],
+        [*rows[:7], UnusableExample("torn"), *rows[8:]],
+    ):
+        other = fingerprint(others)
+        with pytest.raises(UserError, match=f"^dataset.a has other .* is {other}, .* has {first}"):
+            check_same_examples({"dataset.a": other}, {"dataset.a": first})
+
+
+def test_a_dataset_that_is_never_the_same_twice_is_reported_and_not_refused(caplog):
+    class Random(list):
+        calls = count(3)
+
+        def __getitem__(self, index):
+            return {"tokens": [1, next(self.calls)], "labels": [-100, 9]}
+
+    usable, digest = read_examples("dataset.a", Random([0] * 4), TOKENIZER)
+    assert usable == [0, 1, 2, 3] and digest is None
+    assert "dataset.a gives another example each time one is read" in caplog.text
 
 
 def test_a_row_is_shown_where_it_is_known_and_cut_off():
