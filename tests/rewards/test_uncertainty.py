@@ -13,6 +13,8 @@ import torch
 from helpers.hf_models import tiny_gemma, tiny_llama
 from helpers.probing import examples, probes, shard, torchtune_model
 from helpers.ranks import on_ranks
+from torchtune.modules import TransformerSelfAttentionLayer
+from torchtune.training import set_activation_checkpointing
 
 from mos_tune.errors import UserError
 from mos_tune.rewards import UncertaintyReward, measuring
@@ -133,7 +135,8 @@ def test_the_model_and_the_random_state_are_left_as_they_were(model):
     assert model.training and torch.equal(model(tokens), before)
 
 
-def test_compiled_layers_drop_out_too(model):
+def test_compiled_layers_drop_out_too(tmp_path):
+    model = torchtune_model(tiny_llama(tmp_path)[1], tmp_path, "LLAMA3")
     plain = measured(model, "variance")
     for layer in model.layers:
         layer.compile(backend="eager")
@@ -144,7 +147,10 @@ def test_compiled_layers_drop_out_too(model):
 
 def test_never_more_logits_than_one_chunk(model):
     rows = []
-    model.output.register_forward_hook(lambda module, args, out: rows.append(len(out)))
+    output = model.output
+    if not isinstance(output, torch.nn.Module):
+        pytest.skip("a tied output layer takes no hook")
+    output.register_forward_hook(lambda module, args, out: rows.append(len(out)))
     measured(model, "entropy", where={"batch_size": 4})
     responses = sum(label != -100 for row in HELD_OUT["a"] for label in row["labels"][1:])
     assert max(rows) <= -(-responses // 8)
@@ -176,16 +182,24 @@ def test_bad_options_name_key_and_value(option, value):
         UncertaintyReward(NAMES, **{option: value})
 
 
-def _on_a_rank(rank, world_size, saved):
-    model = torchtune_model(*saved)
-    shard(model, world_size)
+def _on_a_rank(rank, world_size, runs):
     where = {"rank": rank, "world_size": world_size, "batch_size": 2}
-    return [measured(model, measure, where=where) for measure in MEASURES]
+    results = []
+    for saved in runs:
+        model = torchtune_model(*saved)
+        set_activation_checkpointing(model, auto_wrap_policy={TransformerSelfAttentionLayer})
+        shard(model, world_size)
+        results.append([measured(model, measure, where=where) for measure in MEASURES])
+    return results
 
 
-def test_the_measures_are_the_same_on_2_ranks_under_fsdp2(saved, model, tmp_path):
-    both = on_ranks(2, _on_a_rank, tmp_path, saved[1])
-    for measure, first, second in zip(MEASURES, *both, strict=True):
-        one = measured(model, measure, where={"batch_size": 2})
-        torch.testing.assert_close(first, one, rtol=1e-6, atol=0)
-        assert torch.equal(first, second)
+def test_the_measures_are_the_same_on_2_ranks_under_fsdp2(tmp_path):
+    llama = tiny_llama(tmp_path / "llama")[1], tmp_path / "llama", "LLAMA3"
+    gemma = tiny_gemma(tmp_path / "gemma")[1], tmp_path / "gemma", "GEMMA"
+    both = on_ranks(2, _on_a_rank, tmp_path / "ranks", [llama, gemma])
+    for run, first, second in zip([llama, gemma], *both, strict=True):
+        model = torchtune_model(*run)
+        for measure, one, other in zip(MEASURES, first, second, strict=True):
+            alone = measured(model, measure, where={"batch_size": 2})
+            torch.testing.assert_close(one, alone, rtol=1e-6, atol=0)
+            assert torch.equal(one, other)
