@@ -11,14 +11,16 @@ import copy
 import pytest
 import torch
 from helpers.hf_models import tiny_llama, tiny_qwen2
+from helpers.live_bytes import peak_beside
 from helpers.probing import examples, probes, shard, torchtune_model
 from helpers.ranks import on_ranks
 from torch import nn
+from torchtune.models.llama3 import llama3
 from torchtune.modules import TransformerSelfAttentionLayer
 from torchtune.training import set_activation_checkpointing
 
 from mos_tune.errors import UserError
-from mos_tune.rewards import GradientReward, measuring
+from mos_tune.rewards import GradientReward, measuring, response_log_likelihood
 
 TRAIN = {"a": examples(7, 0), "b": examples(5, 1), "c": examples(4, 2)}
 HELD_OUT = {"a": examples(3, 3), "b": examples(6, 4), "c": examples(5, 5)}
@@ -155,6 +157,24 @@ def test_minibatches_without_a_response(model):
         torch.testing.assert_close(cosines, two_of_three, **CLOSE)
         with pytest.raises(UserError, match="the reward of dataset.c is nan"):
             GradientReward(NAMES).update(model, given(train=TRAIN | {"c": [SILENT]}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_beside_a_training_step_it_takes_one_float32_vector(dtype):
+    sizes = {"vocab_size": 256, "num_layers": 6, "embed_dim": 128, "intermediate_dim": 512}
+    model = llama3(**sizes, num_heads=4, num_kv_heads=2, max_seq_len=64).to(dtype)
+    vector = 4 * sum(parameter.numel() for parameter in model.parameters())
+
+    def step():
+        batch, _ = next(probes(TRAIN, batch_size=7).batches())
+        total, _ = response_log_likelihood(model, batch.tokens, batch.labels)
+        total.sum().backward()
+        model.zero_grad()
+
+    alone = peak_beside(model, step)
+    extra = peak_beside(model, lambda: measured(model, batch_size=7)) - alone
+    # Sums are taken parameter by parameter, with a copy or two of the largest.
+    assert 0.9 * vector < extra < 1.25 * vector
 
 
 def _on_a_rank(rank, world_size, runs):
