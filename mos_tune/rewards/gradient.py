@@ -25,8 +25,9 @@ class GradientReward(Reward):
     training and one held-out minibatch of each dataset are drawn afresh at every update. With a
     specialist s, ``R(i) = cos(grad J(H_s), grad J(D_i))``, in the manner of MoSpec.
 
-    Measured in eval mode, as in the authors' code: dropout would make the same minibatch give
-    another gradient every time. ``.grad`` and the optimizer are left alone; ``optimizer_in_bwd`` is
+    Measured in eval mode, as in MultiUAT's code of it: dropout would make the same minibatch give
+    another gradient every time. (That code draws a training minibatch for every held-out one; here
+    one serves them all.) ``.grad`` and the optimizer are left alone; ``optimizer_in_bwd`` is
     refused, because every backward pass would then be an optimizer step.
 
     Cost of an update: 2 N forward and backward passes over ``batch_size`` examples. Gradients stay
@@ -63,8 +64,8 @@ class GradientReward(Reward):
         cosines = []
         for name in self.names:
             gradient = _gradient(model, probes.only(name))
-            norm_and_product = [_dot(gradient, other, probes) for other in (gradient, direction)]
-            cosines.append(norm_and_product[1] / norm_and_product[0].sqrt() / len(towards))
+            product = _dot(gradient, direction, probes) / len(towards)
+            cosines.append(product / _dot(gradient, gradient, probes).sqrt())
             del gradient
         return torch.stack(cosines).cpu()
 

@@ -50,19 +50,19 @@ class UncertaintyReward(Reward):
     - ``expected_probability`` (ExpTP): ``1 - (1/K) sum_k p_k(y_t)``, of the response's own token;
     - ``predicted_probability``: ``1 - (1/K) sum_k max_v p_k(v)``, of the model's own choice;
     - ``variance`` (VarTP): ``(1/K) sum_k p_k(y_t)^2 - ((1/K) sum_k p_k(y_t))^2``;
-    - ``entropy`` (EntSent): ``-(1/K) sum_k sum_v p_k(v) log p_k(v)``, in nats.
+    - ``entropy`` (EntTP): ``-(1/K) sum_k sum_v p_k(v) log p_k(v)``, in nats.
 
     ``R(i)`` is the mean over the held-out minibatch of dataset i of the mean over an example's
     response tokens; examples without one are left out. With a specialist, its reward is doubled, as
     MoSpec does with difficulty.
 
-    Of the source's other measures, PreTP is left out because the probability of a whole response,
-    a product over its tokens, is 0 for all but the shortest; EntEOS, the entropy where the response
-    ends, because a truncated response has no such place and a dialogue several; ComTP because it
-    combines expectation and variance, and has no more to say than they. The authors' code differs
-    from the above: its ExpTP is ``predicted_probability`` with a geometric mean over the tokens,
-    its VarTP is a variance over the tokens of a sentence and not over the passes, and its EntSent
-    is a mean over all tokens of the minibatch.
+    The names in brackets are those of the authors' code. Of its other measures, PreTP is left out
+    because the probability of a whole response, a product over its tokens, is 0 for all but the
+    shortest; EntEOS, the entropy where the response ends, because a truncated response has no such
+    place and a dialogue several; ComTP because it combines expectation and variance, and has no
+    more to say than they. What that code computes differs from the above: its ExpTP is
+    ``predicted_probability`` with a geometric mean over the tokens, its VarTP a variance over the
+    tokens of a sentence and not over the passes, its EntTP a mean over all tokens of the minibatch.
 
     Dropout acts on the outputs of every attention and feed-forward module, and is there only while
     the reward is measured; dropout that the model has of its own is off meanwhile. The masks are a
@@ -77,7 +77,8 @@ class UncertaintyReward(Reward):
         measure (str): one of those above. Default ``expected_probability``.
         passes (int): K. Default 10, as in the authors' code.
         dropout (float): probability that an element is dropped. Default 0.1, the Transformer's.
-        batch_size (int): as in :class:`~mos_tune.rewards.Reward`, but of held-out examples.
+        batch_size (int): as in :class:`~mos_tune.rewards.Reward`, but of held-out examples, of which
+            there are at most ``validation.max_examples``.
         smoothing (float): as there.
         specialist (str | None): as there.
 
