@@ -77,8 +77,8 @@ class UncertaintyReward(Reward):
         measure (str): one of those above. Default ``expected_probability``.
         passes (int): K. Default 10, as in the authors' code.
         dropout (float): probability that an element is dropped. Default 0.1, the Transformer's.
-        batch_size (int): as in :class:`~mos_tune.rewards.Reward`, but of held-out examples, of which
-            there are at most ``validation.max_examples``.
+        batch_size (int): as in :class:`~mos_tune.rewards.Reward`, but of held-out examples;
+            there are at most ``validation.max_examples`` of them.
         smoothing (float): as there.
         specialist (str | None): as there.
 
