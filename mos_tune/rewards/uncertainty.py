@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mos_tune.checks import check_whole, is_number
 from mos_tune.errors import UserError
 from mos_tune.rewards.base import Reward
 from mos_tune.rewards.dropout import monte_carlo_dropout
@@ -107,11 +108,11 @@ class UncertaintyReward(Reward):
     ) -> None:
         super().__init__(names, batch_size=batch_size, smoothing=smoothing, specialist=specialist)
         if measure not in _MEASURES:
-            raise UserError(f"reward.measure must be one of {', '.join(_MEASURES)}, got {measure}")
-        if not isinstance(passes, int) or passes < 1:
-            raise UserError(f"reward.passes must be a whole number of at least 1, got {passes}")
-        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-            raise UserError(f"reward.dropout must be at least 0 and below 1, got {dropout}")
+            options = ", ".join(_MEASURES)
+            raise UserError(f"reward.measure must be one of {options}, got {measure!r}")
+        check_whole("reward.passes", passes)
+        if not is_number(dropout) or not 0 <= dropout < 1:
+            raise UserError(f"reward.dropout must be at least 0 and below 1, got {dropout!r}")
         self._kind = measure
         self._passes = passes
         self._dropout = float(dropout)

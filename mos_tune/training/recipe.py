@@ -19,11 +19,13 @@ from torchtune.config._utils import _get_component_from_path
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
-from mos_tune.training.components import build, is_off
+from mos_tune.training.base_model import BaseModelRecipe
+from mos_tune.training.components import build, is_off, try_components
 from mos_tune.training.config import check_config, check_reward
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.training.files import check_files
 from mos_tune.training.progress import show_mixture
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
@@ -31,7 +33,7 @@ from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
 log = utils.get_logger("INFO")
 
 
-class MixtureRecipe(StepCheckpointRecipe):
+class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
     """Put before a stock recipe class: ``class Mine(MixtureRecipe, stock.SomeRecipe)``.
 
     The stock ``train()`` stays as it is. It asks for data in one place, and our loader is what it
@@ -83,6 +85,7 @@ class MixtureRecipe(StepCheckpointRecipe):
             UserError: for anything wrong with datasets, sampler, scorer, reward or files.
         """
         world_size, rank = utils.get_world_size_and_rank()
+        check_files(cfg)
         tokenizer = build("tokenizer", cfg.tokenizer)
         build(
             "checkpointer", cfg.checkpointer, should_load_recipe_state=self._resume_from_checkpoint
@@ -104,6 +107,7 @@ class MixtureRecipe(StepCheckpointRecipe):
             check_reward(cfg, self._reward)
         self._mixture_steps = steps_per_epoch(cfg, self._data.sizes, global_batch_size)
         total_steps = self.total_epochs * self._mixture_steps
+        try_components(cfg, total_steps)
         if self._scorer is not None and self._scorer.update_every > total_steps and rank == 0:
             log.warning(
                 f"scorer.update_every is {self._scorer.update_every}, but the run has only "
@@ -117,7 +121,10 @@ class MixtureRecipe(StepCheckpointRecipe):
                 )
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
-        super().setup(cfg=cfg)  # type: ignore[misc]
+        try:
+            super().setup(cfg=cfg)  # type: ignore[misc]
+        except OSError as error:  # a logger's folder, for example; it names the file
+            raise UserError(f"{type(error).__name__}: {error}") from error
         if self._saved_mixture is None:
             self._controller.start()
 

@@ -26,6 +26,10 @@ def open_ended(names, **options):
     raise OSError(f"no file {options['file']}")
 
 
+def causing():
+    raise RuntimeError("in short") from OSError("disk gone")
+
+
 def rows_dataset(tokenizer, *, rows):
     return rows
 
