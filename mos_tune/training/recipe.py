@@ -22,7 +22,7 @@ from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
 from mos_tune.training.base_model import BaseModelRecipe
 from mos_tune.training.components import build, is_off, try_components
-from mos_tune.training.config import check_config
+from mos_tune.training.config import check_config, check_reward
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
@@ -136,6 +136,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         if not is_off(cfg.get("scorer")):
             self._scorer = build("scorer", cfg.scorer, self._sampler.prior, seed=self.seed)
             self._reward = build("reward", cfg.reward, self._sampler.names)
+            check_reward(cfg, self._reward)
         self._mixture_steps = steps_per_epoch(cfg, self._data.sizes, global_batch_size)
         total_steps = self.total_epochs * self._mixture_steps
         try_components(cfg, total_steps)
