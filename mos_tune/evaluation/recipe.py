@@ -7,7 +7,7 @@
 """The mixin that turns torchtune's eval recipe into ours."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -82,10 +82,8 @@ class EvaluationRecipe:
         if torch.distributed.is_torchelastic_launched():
             dist.init_process_group("gloo")
         if utils.get_world_size_and_rank()[1] == 0:
-            self._tasks = load_tasks(cfg)
-        vars(self.stock)["_LLMEvalWrapper"] = partial(
-            TorchtuneLM, add_bos=cfg.get("add_bos_token"), seed=cfg.seed
-        )
+            self._load_questions(cfg)
+        vars(self.stock)["_LLMEvalWrapper"] = self._wrapper(cfg)
         vars(self.stock)["_VLMEvalWrapper"] = _refuse_images
         try:
             super().setup(cfg=cfg)  # type: ignore[misc]  # the stock recipe's, unknown to mypy
@@ -130,21 +128,36 @@ class EvaluationRecipe:
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def _write(self, output: Mapping[str, Any], seconds: float) -> Path:
-        cfg = self._cfg
-        folder = Path(cfg.checkpointer.checkpoint_dir)
+    def _load_questions(self, cfg: DictConfig) -> None:
+        """Get what is to be asked; on rank 0 alone, before the model is loaded."""
+        self._tasks = load_tasks(cfg)
+
+    def _wrapper(self, cfg: DictConfig) -> Callable[..., Any]:
+        """Give what takes the arguments of the stock recipe's wrapper around the model."""
+        return partial(TorchtuneLM, add_bos=cfg.get("add_bos_token"), seed=cfg.seed)
+
+    def _evaluated(self) -> dict[str, Any]:
+        """Give ``name``, ``checkpoint`` and ``mixture`` as ``results.json`` has them."""
+        folder = Path(self._cfg.checkpointer.checkpoint_dir)
         step, mixture = step_and_mixture(folder)
-        if cfg.get("log_samples", False):
-            write_samples(folder, output["samples"])
-        return write_results(
-            folder,
-            name=cfg.get("name") or run_name(folder),
-            checkpoint={
+        return {
+            "name": self._cfg.get("name") or run_name(folder),
+            "checkpoint": {
                 "dir": str(folder),
                 "fingerprint": fingerprint(weight_files(folder)),
                 "step": step,
             },
-            mixture=mixture,
+            "mixture": mixture,
+        }
+
+    def _write(self, output: Mapping[str, Any], seconds: float) -> Path:
+        cfg = self._cfg
+        folder = Path(cfg.checkpointer.checkpoint_dir)
+        if cfg.get("log_samples", False):
+            write_samples(folder, output["samples"])
+        return write_results(
+            folder,
+            **self._evaluated(),
             scores=metrics_by_task(output),
             tasks=tasks_by_name(output),
             evaluation={

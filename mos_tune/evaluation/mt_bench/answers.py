@@ -14,7 +14,7 @@ from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.benchmark import Question
 from mos_tune.evaluation.mt_bench.journal import Journal
 
-FILE_NAME = "answers.jsonl"
+FILE_NAME = "mt_bench_answers.jsonl"
 
 
 class Answers:

@@ -6,12 +6,12 @@
 
 r"""Grades MT-bench answers with a judge behind any OpenAI-compatible endpoint.
 
-    python -m mos_tune.evaluation.mt_bench.judge --answers CHECKPOINT/answers.jsonl \
+    python -m mos_tune.evaluation.mt_bench.judge --answers CHECKPOINT/mt_bench_answers.jsonl \
         --data-dir DIR/mt_bench --base-url https://api.openai.com/v1 --model gpt-4
 
-The key comes from an environment variable. Every reply is written to judgements.jsonl beside the
-answers before the next step, so a run that was stopped goes on where it was. Once every answer has
-a rating, the scores are printed and put into results.json, in the same folder.
+The key comes from an environment variable. Every reply is written to mt_bench_judgements.jsonl,
+beside the answers, as soon as it comes, so a run that was stopped goes on where it was. Once every
+answer has a rating, the scores are printed and put into results.json, in the same folder.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def _judge(options: argparse.Namespace) -> None:
         timeout=options.timeout,
     )
     folder = options.answers.parent
-    with Journal(options.answers) as file, Journal(folder / "judgements.jsonl") as journal:
+    with Journal(options.answers) as file, Journal(folder / "mt_bench_judgements.jsonl") as journal:
         answers = Answers(file)
         missing = answers.missing(benchmark.questions)
         if missing or answers.origin is None:
@@ -155,7 +155,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--answers", type=Path, required=True, help="the answers.jsonl to grade")
+    parser.add_argument(
+        "--answers", type=Path, required=True, help="the mt_bench_answers.jsonl to grade"
+    )
     parser.add_argument(
         "--data-dir",
         type=Path,

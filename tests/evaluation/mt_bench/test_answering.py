@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.hf_models import MAX_SEQ_LEN, tiny_llama
+from helpers.hf_models import MAX_SEQ_LEN, VOCAB_SIZE, tiny_llama
 from omegaconf import OmegaConf
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torchtune import config
@@ -44,14 +44,19 @@ MakeAnswerer = Callable[..., TwoTurnAnswerer]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model with a chat tokenizer of fewer tokens than the model has."""
+    """The folder of a tiny model with a chat tokenizer."""
     directory = tmp_path_factory.mktemp("model")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     special = [AddedToken(token, special=True) for token in ("<|im_start|>", "<|im_end|>")]
-    trainer = trainers.BpeTrainer(vocab_size=80, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator([TEXT] * 9, trainer)
+    # As many tokens as the model has, so that whatever it says can be read.
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE, special_tokens=special, show_progress=False
+    )
+    numbers = " ".join(str(7919 * i) for i in range(2000))
+    tokenizer.train_from_iterator([TEXT] * 9 + [numbers], trainer)
+    assert tokenizer.get_vocab_size() == VOCAB_SIZE
     tokenizer.save(str(directory / "tokenizer.json"))
     tokenizer.model.save(str(directory))
     settings = {
@@ -69,7 +74,7 @@ def hf_model_and_builder(folder: Path) -> tuple[PreTrainedModel, dict[str, Any]]
     return tiny_llama(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make(
     folder: Path, hf_model_and_builder: tuple[PreTrainedModel, dict[str, Any]]
 ) -> MakeAnswerer:
@@ -110,10 +115,14 @@ def transformers_answers(
         prompt = tokenizer.apply_chat_template(
             talk, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
-        ids = prompt["input_ids"]
         made = model.generate(
-            ids, do_sample=False, max_new_tokens=12, eos_token_id=stop, pad_token_id=0
-        )[0, ids.shape[1] :].tolist()
+            prompt["input_ids"],
+            attention_mask=prompt["attention_mask"],
+            do_sample=False,
+            max_new_tokens=12,
+            eos_token_id=stop,
+            pad_token_id=0,
+        )[0, prompt["input_ids"].shape[1] :].tolist()
         made = made[:-1] if made[-1] in stop else made
         answers.append(tokenizer.decode(made, skip_special_tokens=True).strip())
         talk.append({"role": "assistant", "content": answers[-1]})
@@ -130,7 +139,7 @@ def test_greedy_as_in_transformers(
     stops_early: bool,
 ) -> None:
     model = hf_model_and_builder[0]
-    stops = [HFChatTokenizer(str(folder)).eos_id]
+    stops = list(HFChatTokenizer(str(folder)).stop_tokens)
     whole = [transformers_answers(folder, model, question, stops) for question in GREEDY]
     stop = None
     if stops_early:

@@ -49,7 +49,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgeServer]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_answers(tmp_path / "answers.jsonl", write_benchmark(tmp_path / "data"))
+    write_answers(tmp_path / "mt_bench_answers.jsonl", write_benchmark(tmp_path / "data"))
     return tmp_path
 
 
@@ -63,7 +63,12 @@ def rate(message: str) -> Answer:
 
 
 def command(folder: Path, server: JudgeServer, concurrency: int = 4) -> list[str]:
-    options = ["--answers", str(folder / "answers.jsonl"), "--data-dir", str(folder / "data")]
+    options = [
+        "--answers",
+        str(folder / "mt_bench_answers.jsonl"),
+        "--data-dir",
+        str(folder / "data"),
+    ]
     options += ["--base-url", server.url, "--model", "judge-1", "--key-env", "JUDGE_KEY"]
     return [*options, "--concurrency", str(concurrency), "--timeout", "0.5"]
 
@@ -106,7 +111,7 @@ def test_nothing_is_paid_for_twice(folder: Path, server: JudgeServer) -> None:
     assert len(server.requests) == 8
     assert json.loads(first)["scores"] == read_results(folder)["scores"]
     # Another answer to one second turn: that alone is judged again.
-    path = folder / "answers.jsonl"
+    path = folder / "mt_bench_answers.jsonl"
     path.write_text(path.read_text().replace("answer-two-84", "better"))
     main(command(folder, server))
     assert [place(message) for message in server.messages[8:]] == [(84, 2)]
@@ -218,7 +223,7 @@ def test_an_interrupted_run_goes_on(folder: Path, server: JudgeServer, how: sign
     assert not (folder / "results.json").exists()
     # Ctrl-C takes the reply under way with it, a kill cannot.
     kept = 4 if how == signal.SIGINT else 3
-    lines = (folder / "judgements.jsonl").read_text().splitlines()
+    lines = (folder / "mt_bench_judgements.jsonl").read_text().splitlines()
     assert len(lines) == kept
     main(command(folder, server))
     assert len(server.requests) == 4 + 8 - kept
@@ -231,13 +236,13 @@ def test_says_what_is_wrong_before_anything_is_paid_for(
     (folder / "results.json").write_text("{}")
     assert "format" in stop_message(folder, server)
     (folder / "results.json").unlink()
-    path = folder / "answers.jsonl"
+    path = folder / "mt_bench_answers.jsonl"
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:3]))
     assert "answers 3 of 4 questions" in stop_message(folder, server)
     path.write_text('{"question_id": 81}\n')
     assert "answer 1 in" in stop_message(folder, server)
     path.unlink()
-    assert "answers.jsonl, where no file is" in stop_message(folder, server)
+    assert "mt_bench_answers.jsonl, where no file is" in stop_message(folder, server)
     assert "--concurrency is 0" in stop_message(folder, server, concurrency=0)
     assert server.requests == []
 
