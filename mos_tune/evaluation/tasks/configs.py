@@ -107,16 +107,14 @@ def benchmark_tasks() -> dict[str, BenchmarkTask]:
 def groups() -> list[dict[str, Any]]:
     """Returns the configs of the groups."""
     mmlu = [_mean("acc", weighted=False)]
+    of_mmlu = {
+        f"mos_mmlu_{name}": [f"mos_mmlu_{subject}" for subject in subjects]
+        for name, subjects in GROUPS.items()
+    }
     configs: list[dict[str, Any]] = [
-        {
-            "group": f"mos_mmlu_{group}",
-            "task": [f"mos_mmlu_{subject}" for subject in subjects],
-            "aggregate_metric_list": mmlu,
-        }
-        for group, subjects in GROUPS.items()
+        {"group": name, "task": members, "aggregate_metric_list": mmlu}
+        for name, members in {**of_mmlu, "mos_mmlu": list(of_mmlu)}.items()
     ]
-    of_mmlu = [config["group"] for config in configs]
-    configs.append({"group": "mos_mmlu", "task": of_mmlu, "aggregate_metric_list": mmlu})
     # MATH is reported as the share of all 5,000 problems solved.
     math = [_mean(metric, weighted=True) for metric in ("exact_match", "math_verify")]
     of_math = [f"mos_math_{subject}" for subject in _MATH]

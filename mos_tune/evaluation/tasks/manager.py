@@ -15,7 +15,7 @@ import lm_eval.tasks
 from lm_eval.tasks import TaskManager
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.tasks.configs import benchmark_tasks, groups
+from mos_tune.evaluation.tasks.configs import BenchmarkTask, benchmark_tasks, groups
 
 
 def task_manager(data_dir: Path | None = None, *, include_defaults: bool = True) -> TaskManager:
@@ -46,17 +46,12 @@ def task_manager(data_dir: Path | None = None, *, include_defaults: bool = True)
     """
     base_dir = Path(lm_eval.tasks.__file__).parent
     tasks = benchmark_tasks()
-    configs = [{"task": name, **task.config(base_dir, data_dir)} for name, task in tasks.items()]
     for name, task in tasks.items():
         if not (base_dir / task.base).is_file():
             raise UserError(f"{name} needs lm-eval's {task.base}, which is not in {base_dir}")
-        for path in task.files(data_dir).values() if data_dir is not None else ():
-            if not path.is_file() or path.stat().st_size == 0:
-                raise UserError(
-                    f"data_dir={data_dir} has {'an empty' if path.is_file() else 'no'} "
-                    f"{path.relative_to(data_dir.absolute())}; fill a directory with "
-                    "`python -m mos_tune.prepare.benchmarks --output-dir DIR`"
-                )
+        if data_dir is not None:
+            _check_files(task, data_dir)
+    configs = [{"task": name, **task.config(base_dir, data_dir)} for name, task in tasks.items()]
     # Files in a directory are the one way to add tasks that every lm-eval release has.
     directory = tempfile.TemporaryDirectory(prefix="mos_tune_tasks_")
     for config in (*configs, *groups()):
@@ -65,8 +60,17 @@ def task_manager(data_dir: Path | None = None, *, include_defaults: bool = True)
     # lm-eval 0.4.9.2 prints where a task's config is, seen from its own folder, and fails if that
     # is elsewhere. It only compares the beginnings of paths: the detour is one that it can print.
     detour = os.path.relpath(os.path.realpath(directory.name), os.path.realpath(base_dir))
-    path = str(base_dir / detour)
-    manager = TaskManager(include_path=path, include_defaults=include_defaults)
+    manager = TaskManager(include_path=str(base_dir / detour), include_defaults=include_defaults)
     # lm-eval reads a config when its task is asked for: the files live as long as the manager.
     manager.mos_tune_configs = directory
     return manager
+
+
+def _check_files(task: BenchmarkTask, data_dir: Path) -> None:
+    for path in task.files(data_dir).values():
+        if not path.is_file() or path.stat().st_size == 0:
+            found = "an empty" if path.is_file() else "no"
+            raise UserError(
+                f"data_dir={data_dir} has {found} {path.relative_to(data_dir.absolute())}; fill a "
+                "directory with `python -m mos_tune.prepare.benchmarks --output-dir DIR`"
+            )

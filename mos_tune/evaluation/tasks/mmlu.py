@@ -6,7 +6,7 @@
 
 """MMLU's subjects in the paper's groups, and the means over them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any
 
@@ -80,6 +80,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 SUBJECTS = tuple(sorted(subject for group in GROUPS.values() for subject in group))
 """All 57 subjects."""
 
+MMLU_GROUPS = {
+    **{f"mos_mmlu_{name}": group for name, group in GROUPS.items()},
+    "mos_mmlu": SUBJECTS,
+}
+"""Subjects of each of our lm-eval groups."""
+
 
 def mmlu_means(
     scores: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, int]
@@ -101,23 +107,27 @@ def mmlu_means(
         ``mos_mmlu``; without those of which a subject is missing.
     """
     means = {}
-    for name, subjects in {
-        **{f"mos_mmlu_{k}": v for k, v in GROUPS.items()},
-        "mos_mmlu": SUBJECTS,
-    }.items():
+    for name, subjects in MMLU_GROUPS.items():
         tasks = [f"mos_mmlu_{subject}" for subject in subjects]
-        if not all(task in scores for task in tasks):
-            continue
-        weights = {"acc": [1.0] * len(tasks), "acc_weighted": [float(sizes[t]) for t in tasks]}
-        means[name] = {}
-        for metric, weight in weights.items():
-            total = sum(weight)
-            shares = [w / total for w in weight]
-            values = [float(scores[task]["acc,none"]) for task in tasks]
-            errors = [scores[task].get("acc_stderr,none") for task in tasks]
-            means[name][f"{metric},none"] = sum(s * v for s, v in zip(shares, values, strict=True))
-            # lm-eval writes "N/A" for the standard error of a single question.
-            if all(isinstance(error, float) for error in errors):
-                variance = sum((s * e) ** 2 for s, e in zip(shares, errors, strict=True))
-                means[name][f"{metric}_stderr,none"] = sqrt(variance)
+        if all(task in scores for task in tasks):
+            rows = [scores[task] for task in tasks]
+            means[name] = {
+                **_mean(rows, [1.0] * len(rows), "acc"),
+                **_mean(rows, [float(sizes[task]) for task in tasks], "acc_weighted"),
+            }
     return means
+
+
+def _mean(
+    rows: Sequence[Mapping[str, Any]], weights: Sequence[float], metric: str
+) -> dict[str, float]:
+    shares = [weight / sum(weights) for weight in weights]
+    values = [row["acc,none"] for row in rows]
+    mean = {f"{metric},none": sum(s * v for s, v in zip(shares, values, strict=True))}
+    # lm-eval has "N/A" for the standard error of a single question.
+    errors = [row.get("acc_stderr,none") for row in rows]
+    known = [error for error in errors if isinstance(error, float)]
+    if len(known) == len(rows):
+        variance = sum((s * e) ** 2 for s, e in zip(shares, known, strict=True))
+        mean[f"{metric}_stderr,none"] = sqrt(variance)
+    return mean
