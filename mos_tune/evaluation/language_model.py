@@ -39,7 +39,7 @@ class TorchtuneLM(LM):
     Args:
         model (TransformerDecoder): in eval mode, whole on every rank.
         tokenizer (Any): any of torchtune's.
-        device (torch.device): the model's.
+        device (torch.device): the model's; torchtune's recipe gives it.
         max_seq_length (int): longest text in tokens; of a longer one the beginning is cut off.
         batch_size (int): rows of a forward pass, on each rank.
         dtype (torch.dtype): the model's, for the key-value cache.
@@ -62,7 +62,6 @@ class TorchtuneLM(LM):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.device = device
         self._model = model
         self._text = Text(tokenizer, add_bos)
         self._max_length = max_seq_length

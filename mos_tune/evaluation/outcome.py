@@ -13,6 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mos_tune.evaluation.tasks import mmlu_means
+
+
+def put_means(output: Mapping[str, Any]) -> None:
+    """Put the paper's means over MMLU's subjects in the place of lm-eval's, where it has any."""
+    sizes = {task: asked["effective"] for task, asked in output["n-samples"].items()}
+    for group, means in mmlu_means(output["results"], sizes).items():
+        for table in ("results", "groups"):
+            if group in output.get(table, {}):
+                output[table][group].update(means)
+
 
 def metrics_by_task(output: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """Give the metrics of every task and group that has any.

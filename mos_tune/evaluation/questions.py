@@ -9,6 +9,7 @@
 import difflib
 import random
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lm_eval.tasks import TaskManager
 from omegaconf import DictConfig, OmegaConf
 
 from mos_tune.errors import UserError
+from mos_tune.evaluation.tasks import task_manager
 
 
 def load_tasks(cfg: DictConfig) -> Any:
@@ -31,15 +33,21 @@ def load_tasks(cfg: DictConfig) -> Any:
     Raises:
         UserError: for an unknown task, or one without questions.
     """
-    manager = TaskManager(include_path=cfg.get("include_path"))
+    data_dir, include_path = (
+        None if cfg.get(key) is None else Path(cfg[key]) for key in ("data_dir", "include_path")
+    )
+    if include_path is not None and not include_path.is_dir():
+        raise UserError(f"include_path is {include_path}, where no folder is")
+    # To find its own tasks takes lm-eval seconds.
+    ours = all(str(name).startswith("mos_") for name in cfg.tasks)
+    manager = task_manager(data_dir, include_path=include_path, include_defaults=not ours)
     names = _names(list(cfg.tasks), manager)
     # Some tasks shuffle while they load. These are the seeds of lm-eval's own command.
     random.seed(0)
     np.random.seed(cfg.seed)
     torch.manual_seed(cfg.seed)
     try:
-        # Newer lm-eval keeps groups and tasks apart. The older function get_task_dict stumbles in
-        # 0.4.9.2 over tasks from an include_path.
+        # Newer lm-eval keeps groups and tasks apart.
         load = manager.load if hasattr(manager, "load") else manager.load_task_or_group
         loaded = load(names)
     except (OSError, ValueError) as error:

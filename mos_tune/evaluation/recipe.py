@@ -25,7 +25,7 @@ from mos_tune.errors import UserError
 from mos_tune.evaluation.checkpoint import check_vocabulary, weight_files
 from mos_tune.evaluation.config import check_config
 from mos_tune.evaluation.language_model import TorchtuneLM
-from mos_tune.evaluation.outcome import metrics_by_task, tasks_by_name, write_samples
+from mos_tune.evaluation.outcome import metrics_by_task, put_means, tasks_by_name, write_samples
 from mos_tune.evaluation.questions import load_tasks
 from mos_tune.evaluation.results import fingerprint, write_results
 from mos_tune.evaluation.run_facts import run_name, step_and_mixture
@@ -116,6 +116,7 @@ class EvaluationRecipe:
             fewshot_as_multiturn=cfg.get("fewshot_as_multiturn", False),
         )
         lm.ranks.release()
+        put_means(output)
         path = self._write(output, time.monotonic() - began)
         # Not through the logger, whose prefix would shift the first line.
         print(f"\n{make_table(output)}")
