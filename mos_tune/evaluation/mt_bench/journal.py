@@ -57,6 +57,10 @@ class Journal:
             os.fsync(self._file.fileno())
             self.records.append(record)
 
+    def close(self) -> None:
+        """Close the file, so that another run may write it."""
+        self._file.close()
+
     def __enter__(self) -> "Journal":
         """Give the journal itself."""
         return self
@@ -67,8 +71,8 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the file, so that another run may write it."""
-        self._file.close()
+        """Close the file."""
+        self.close()
 
     def _read(self) -> list[dict[str, Any]]:
         self._file.seek(0)

@@ -7,7 +7,7 @@
 r"""Grades MT-bench answers with a judge behind any OpenAI-compatible endpoint.
 
     python -m mos_tune.evaluation.mt_bench.judge --answers CHECKPOINT/mt_bench_answers.jsonl \
-        --data-dir DIR/mt_bench --base-url https://api.openai.com/v1 --model gpt-4
+        --base-url https://api.openai.com/v1 --model gpt-4
 
 The key comes from an environment variable. Every reply is written to mt_bench_judgements.jsonl,
 beside the answers, as soon as it comes, so a run that was stopped goes on where it was. Once every
@@ -19,20 +19,21 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.answers import Answers
-from mos_tune.evaluation.mt_bench.benchmark import read_benchmark
+from mos_tune.evaluation.mt_bench.benchmark import DATA_DIR, read_benchmark
 from mos_tune.evaluation.mt_bench.endpoint import JudgeEndpoint
 from mos_tune.evaluation.mt_bench.journal import Journal
 from mos_tune.evaluation.mt_bench.judge_request import judge_requests
 from mos_tune.evaluation.mt_bench.judging import Judgements, judge
 from mos_tune.evaluation.mt_bench.scores import mt_bench_scores, scores_table
-from mos_tune.evaluation.results import read_results, write_results
+from mos_tune.evaluation.checkpoint import weight_files
+from mos_tune.evaluation.results import fingerprint, write_results
 
 OPTIONS = {"temperature": 0, "max_tokens": 2048}
 """What the benchmark's own code asks a judge with."""
@@ -53,7 +54,7 @@ def _judge(options: argparse.Namespace) -> None:
         raise UserError(f"--concurrency is {options.concurrency}; expected at least 1")
     if not options.answers.is_file():
         raise UserError(f"--answers is {options.answers}, where no file is")
-    benchmark = read_benchmark(options.data_dir)
+    benchmark = read_benchmark(options.data_dir / "mt_bench")
     endpoint = JudgeEndpoint(
         base_url=options.base_url,
         model=options.model,
@@ -70,8 +71,7 @@ def _judge(options: argparse.Namespace) -> None:
                 f"{options.answers} answers {len(benchmark.questions) - len(missing)} of "
                 f"{len(benchmark.questions)} questions of {options.data_dir}; generate the rest"
             )
-        if (folder / "results.json").exists():
-            read_results(folder)  # Before anything is paid for, not after it.
+        _check_weights(answers.origin, folder)
         requests = judge_requests(benchmark, answers.by_question)
         judgements = judge(requests, endpoint, journal, concurrency=options.concurrency)
         _say_cost(journal, options.model)
@@ -103,6 +103,16 @@ def _judge(options: argparse.Namespace) -> None:
     )
     print(scores_table(scores))
     print(f"written to {path}")
+
+
+def _check_weights(origin: Mapping[str, Any], folder: Path) -> None:
+    # torchtune copies the small files of the base model's folder into the exports.
+    weights = weight_files(folder)
+    if weights and fingerprint(weights) != origin["checkpoint"]["fingerprint"]:
+        raise UserError(
+            f"the answers in {folder} are of other weights than those beside them; delete them and "
+            "generate new ones"
+        )
 
 
 def _what_is_missing(judgements: Judgements, total: int, path: Path) -> str:
@@ -161,8 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data-dir",
         type=Path,
-        required=True,
-        help="has question.jsonl, judge_prompts.jsonl and reference_answer/",
+        default=DATA_DIR,
+        help="where mt_bench/ with questions, references and judge prompts is; "
+        "default: %(default)s",
     )
     parser.add_argument("--base-url", required=True, help="what /chat/completions follows")
     parser.add_argument("--model", required=True, help="the judge's name at that address")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.answering import TwoTurnAnswerer, temperature_of
 from mos_tune.evaluation.mt_bench.answers import FILE_NAME, Answers
-from mos_tune.evaluation.mt_bench.benchmark import Question, read_questions
+from mos_tune.evaluation.mt_bench.benchmark import DATA_DIR, Question, read_questions
 from mos_tune.evaluation.mt_bench.journal import Journal
 from mos_tune.evaluation.recipe import EvaluationRecipe
 
@@ -29,8 +29,10 @@ MAX_NEW_TOKENS = 1024
 class MTBenchRecipe(EvaluationRecipe):
     """Put before torchtune's eval recipe; takes the config of :class:`EvaluationRecipe`.
 
-    Of that config, what only lm-eval's tasks need is not read. Further keys, all optional:
-    ``mt_bench.data_dir``, where ``question.jsonl`` is, and ``mt_bench.max_new_tokens``.
+    The questions are in ``mt_bench/`` of ``data_dir`` (null: ``data/benchmarks``). Of
+    ``gen_kwargs``, ``max_gen_toks`` takes the place of ``MAX_NEW_TOKENS``. ``limit`` asks the first
+    questions alone. Chat template and temperatures are the benchmark's matter: what the config
+    says of them, of tasks and of shots is lm-eval's alone.
 
     Rank 0 knows the questions and writes ``mt_bench_answers.jsonl`` into the checkpoint's folder,
     after every batch; the other ranks answer what it hands out.
@@ -38,12 +40,17 @@ class MTBenchRecipe(EvaluationRecipe):
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
-        section = cfg.get("mt_bench") or {}
-        self._data_dir = Path(section.get("data_dir", "data/benchmarks/mt_bench"))
-        self._max_new_tokens = section.get("max_new_tokens", MAX_NEW_TOKENS)
+        self._journal: Journal | None = None
+        options = dict(cfg.get("gen_kwargs") or {})
+        self._max_new_tokens = options.pop("max_gen_toks", MAX_NEW_TOKENS)
+        if options:
+            raise UserError(
+                f"gen_kwargs has {', '.join(options)}; of MT-bench's answers only max_gen_toks can "
+                "be changed"
+            )
         if not isinstance(self._max_new_tokens, int) or self._max_new_tokens < 1:
             raise UserError(
-                f"mt_bench.max_new_tokens must be a whole number of at least 1, got "
+                f"gen_kwargs.max_gen_toks must be a whole number of at least 1, got "
                 f"{self._max_new_tokens}"
             )
 
@@ -68,8 +75,15 @@ class MTBenchRecipe(EvaluationRecipe):
         ranks.release()
         print(f"{self._answers.path}: {len(self._questions)} questions answered")
 
+    def cleanup(self) -> None:
+        """Close the file of answers, and clean up as every evaluation does."""
+        if self._journal is not None:
+            self._journal.close()
+        super().cleanup()
+
     def _load_questions(self, cfg: DictConfig) -> None:
-        self._questions = read_questions(self._data_dir)[: cfg.get("limit")]
+        data_dir = Path(cfg.get("data_dir") or DATA_DIR) / "mt_bench"
+        self._questions = read_questions(data_dir)[: cfg.get("limit")]
         folder = Path(cfg.checkpointer.checkpoint_dir)
         self._origin = {
             **self._evaluated(),
@@ -80,8 +94,9 @@ class MTBenchRecipe(EvaluationRecipe):
                 "dtype": cfg.dtype,
             },
         }
-        # Open, and so locked, until the process ends.
-        self._answers = Answers(Journal(folder / FILE_NAME))
+        # Open, and so locked, until cleanup.
+        self._journal = Journal(folder / FILE_NAME)
+        self._answers = Answers(self._journal)
         self._answers.check_origin(self._origin)
 
     def _wrapper(self, cfg: DictConfig) -> Callable[..., Any]:

@@ -49,7 +49,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgeServer]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_answers(tmp_path / "mt_bench_answers.jsonl", write_benchmark(tmp_path / "data"))
+    write_answers(
+        tmp_path / "mt_bench_answers.jsonl", write_benchmark(tmp_path / "data" / "mt_bench")
+    )
     return tmp_path
 
 
@@ -230,12 +232,10 @@ def test_an_interrupted_run_goes_on(folder: Path, server: JudgeServer, how: sign
     assert read_results(folder)["scores"]["mt_bench"]["mean,none"] == 5.4375
 
 
-def test_says_what_is_wrong_before_anything_is_paid_for(
-    folder: Path, server: JudgeServer, tmp_path: Path
-) -> None:
-    (folder / "results.json").write_text("{}")
-    assert "format" in stop_message(folder, server)
-    (folder / "results.json").unlink()
+def test_says_what_is_wrong_before_anything_is_paid_for(folder: Path, server: JudgeServer) -> None:
+    (folder / "model.safetensors").write_bytes(b"of another model")
+    assert "other weights than those beside" in stop_message(folder, server)
+    (folder / "model.safetensors").unlink()
     path = folder / "mt_bench_answers.jsonl"
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:3]))
     assert "answers 3 of 4 questions" in stop_message(folder, server)
