@@ -17,8 +17,6 @@ from torchtune.training import FullModelHFCheckpointer
 from mos_tune.errors import UserError
 from mos_tune.training.components import build
 
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
-
 
 def exported_checkpoint(checkpoint_dir: str, model_type: str) -> FullModelHFCheckpointer:
     """Build torchtune's checkpointer for a folder in Hugging Face format, whatever its files.
@@ -55,11 +53,6 @@ def exported_checkpoint(checkpoint_dir: str, model_type: str) -> FullModelHFChec
     )
 
 
-def weight_files(checkpoint_dir: Path) -> list[Path]:
-    """Give the files of a folder that hold weights."""
-    return sorted(path for path in checkpoint_dir.iterdir() if path.suffix in _SUFFIXES)
-
-
 def check_vocabulary(model: DictConfig, tokenizer: Any, max_seq_length: int) -> None:
     """Check that model, tokenizer and length go together, without memory for the model.
 
@@ -75,7 +68,8 @@ def check_vocabulary(model: DictConfig, tokenizer: Any, max_seq_length: int) -> 
     with torch.device("meta"):
         built = build("model", model)
     rows = built.tok_embeddings.num_embeddings
-    tokens = tokenizer.vocab_size
+    # torchtune's Qwen2 tokenizer does not tell.
+    tokens = getattr(tokenizer, "vocab_size", 0)
     if tokens > rows:
         raise UserError(
             f"tokenizer has {tokens} tokens, but the model's embedding has {rows}; is it the "

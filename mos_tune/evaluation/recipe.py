@@ -22,13 +22,14 @@ from omegaconf import DictConfig, OmegaConf
 from torchtune import training, utils
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.checkpoint import check_vocabulary, weight_files
+from mos_tune.evaluation.checkpoint import check_vocabulary
 from mos_tune.evaluation.config import check_config
 from mos_tune.evaluation.language_model import TorchtuneLM
 from mos_tune.evaluation.outcome import metrics_by_task, put_means, tasks_by_name, write_samples
 from mos_tune.evaluation.questions import load_tasks
-from mos_tune.evaluation.results import fingerprint, write_results
+from mos_tune.evaluation.results import fingerprint, weight_files, write_results
 from mos_tune.evaluation.run_facts import run_name, step_and_mixture
+from mos_tune.evaluation.text import Text
 from mos_tune.training.components import build
 
 SEAM = {
@@ -78,7 +79,10 @@ class EvaluationRecipe:
             UserError: if checkpoint, model, tokenizer or tasks are missing or do not fit.
         """
         build("checkpointer", cfg.checkpointer)
-        check_vocabulary(cfg.model, build("tokenizer", cfg.tokenizer), cfg.max_seq_length)
+        tokenizer = build("tokenizer", cfg.tokenizer)
+        check_vocabulary(cfg.model, tokenizer, cfg.max_seq_length)
+        if cfg.get("apply_chat_template", False):
+            Text(tokenizer).render([{"role": "user", "content": "Hello"}], True)
         if torch.distributed.is_torchelastic_launched():
             dist.init_process_group("gloo")
         if utils.get_world_size_and_rank()[1] == 0:
