@@ -32,8 +32,7 @@ from mos_tune.evaluation.mt_bench.journal import Journal
 from mos_tune.evaluation.mt_bench.judge_request import judge_requests
 from mos_tune.evaluation.mt_bench.judging import Judgements, judge
 from mos_tune.evaluation.mt_bench.scores import mt_bench_scores, scores_table
-from mos_tune.evaluation.checkpoint import weight_files
-from mos_tune.evaluation.results import fingerprint, write_results
+from mos_tune.evaluation.results import fingerprint, weight_files, write_results
 
 OPTIONS = {"temperature": 0, "max_tokens": 2048}
 """What the benchmark's own code asks a judge with."""
