@@ -30,7 +30,7 @@ from mos_tune.evaluation.mt_bench.benchmark import DATA_DIR, read_benchmark
 from mos_tune.evaluation.mt_bench.endpoint import JudgeEndpoint
 from mos_tune.evaluation.mt_bench.journal import Journal
 from mos_tune.evaluation.mt_bench.judge_request import judge_requests
-from mos_tune.evaluation.mt_bench.judging import Judgements, judge
+from mos_tune.evaluation.mt_bench.judging import judge
 from mos_tune.evaluation.mt_bench.scores import mt_bench_scores, scores_table
 from mos_tune.evaluation.results import fingerprint, weight_files, write_results
 
@@ -75,7 +75,11 @@ def _judge(options: argparse.Namespace) -> None:
         judgements = judge(requests, endpoint, journal, concurrency=options.concurrency)
         _say_cost(journal, options.model)
         if len(judgements.ratings) < len(requests):
-            raise UserError(_what_is_missing(judgements, len(requests), journal.path))
+            raise UserError(
+                f"no scores yet: {len(requests) - len(judgements.ratings)} of {len(requests)} "
+                f"ratings are missing; {judgements.what_is_missing()}; the replies are in "
+                f"{journal.path}, and the same command asks for the missing ones alone"
+            )
     scores = mt_bench_scores(benchmark.questions, judgements.ratings)
     counts = Counter(f"mt_bench_{question.category}" for question in benchmark.questions)
     counts["mt_bench"] = len(benchmark.questions)
@@ -112,28 +116,6 @@ def _check_weights(origin: Mapping[str, Any], folder: Path) -> None:
             f"the answers in {folder} are of other weights than those beside them; delete them and "
             "generate new ones"
         )
-
-
-def _what_is_missing(judgements: Judgements, total: int, path: Path) -> str:
-    parts = []
-    if judgements.unparsable:
-        places = ", ".join(
-            f"{request.question.question_id} turn {request.turn}"
-            for request in judgements.unparsable[:5]
-        )
-        parts.append(
-            f"{len(judgements.unparsable)} were judged without a rating from 1 to 10 "
-            f"(question {places}; the replies are in {path})"
-        )
-    if judgements.failed:
-        (question, turn), reason = next(iter(judgements.failed.items()))
-        parts.append(
-            f"{len(judgements.failed)} got no judgement (question {question} turn {turn}: {reason})"
-        )
-    return (
-        f"no scores yet: {total - len(judgements.ratings)} of {total} ratings are missing; "
-        f"{' and '.join(parts)}; the same command asks for these alone"
-    )
 
 
 def _say_cost(journal: Journal, model: str) -> None:

@@ -38,6 +38,22 @@ class Judgements:
     failed: dict[tuple[int, int], str] = field(default_factory=dict)
     """Why there is no reply, by question and turn."""
 
+    def what_is_missing(self) -> str:
+        """Count what there is no rating for, with an example of each kind."""
+        parts = []
+        if self.unparsable:
+            question, turn = _place(self.unparsable[0])
+            parts.append(
+                f"{len(self.unparsable)} were judged without a rating from 1 to 10 "
+                f"(question {question} turn {turn})"
+            )
+        if self.failed:
+            (question, turn), reason = next(iter(self.failed.items()))
+            parts.append(
+                f"{len(self.failed)} got no judgement (question {question} turn {turn}: {reason})"
+            )
+        return " and ".join(parts)
+
 
 def judge(
     requests: Sequence[JudgeRequest],
