@@ -88,7 +88,8 @@ class TorchtuneLM(LM):
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Score whole texts, long ones in windows; arguments and result as lm-eval has them."""
-        pairs, counts = [], []
+        pairs: list[tuple[list[int], list[int]]] = []
+        counts = []
         for request in requests:
             windows = get_rolling_token_windows(
                 token_list=self._text.encode(request.args[0]),

@@ -50,8 +50,10 @@ def load_tasks(cfg: DictConfig) -> Any:
         # Newer lm-eval keeps groups and tasks apart.
         load = manager.load if hasattr(manager, "load") else manager.load_task_or_group
         loaded = load(names)
-    except (OSError, ValueError) as error:
-        raise UserError(f"tasks {', '.join(names)}: {error}") from error
+    except (OSError, ValueError, StopIteration) as error:
+        reason = str(error) or "a file of questions is empty"
+        raise UserError(f"tasks {', '.join(names)}: {reason}") from error
+    _check_complete(loaded)
     gen_kwargs = cfg.get("gen_kwargs")
     for name, task in leaves(loaded):
         if len(task.eval_docs) == 0:
@@ -76,6 +78,22 @@ def leaves(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
             yield from leaves(task)
         else:
             yield name, task
+
+
+def _check_complete(loaded: Mapping[Any, Any]) -> None:
+    # The datasets library raises StopIteration on an empty file, and lm-eval before 0.4.10 takes
+    # that for the end of its list of tasks: it would score what came before.
+    if not loaded:
+        raise UserError("tasks: the file of questions is empty")
+    for group, members in loaded.items():
+        if isinstance(members, Mapping) and not isinstance(group, str):
+            expected = group.config["task"]
+            if len(members) < len(expected):
+                raise UserError(
+                    f"task group {group.group} has {len(expected)} tasks, of which {len(members)} "
+                    "could be loaded; is a file of questions empty?"
+                )
+            _check_complete(members)
 
 
 def _names(wanted: list[str], manager: TaskManager) -> list[str]:

@@ -44,15 +44,18 @@ def score(model: TransformerDecoder, batch: Sequence[Input]) -> list[list[Score]
         # Padded on the right, which the causal mask hides from all that is scored.
         row[: len(read)] = torch.tensor(read)
 
-    rows, positions, targets, sizes = [], [], [], []
+    rows: list[int] = []
+    positions: list[int] = []
+    targets: list[int] = []
+    sizes: list[int] = []
     for row_index, (length, (_, continuations)) in enumerate(zip(lengths, batch, strict=True)):
         for continuation in continuations:
             rows += [row_index] * len(continuation)
             positions += range(length - len(continuation), length)
             targets += continuation
             sizes.append(len(continuation))
-    wanted = torch.tensor([rows, positions], device=device)
-    labels = torch.tensor(targets, device=device)
+    wanted = torch.tensor([rows, positions], dtype=torch.long, device=device)
+    labels = torch.tensor(targets, dtype=torch.long, device=device)
 
     def head(hidden: Tensor) -> Tensor:
         scored = []

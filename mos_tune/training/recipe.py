@@ -24,6 +24,7 @@ from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.training.export import tidy_index
 from mos_tune.training.progress import show_mixture
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
@@ -213,4 +214,7 @@ class MixtureRecipe(StepCheckpointRecipe):
         """End the record, draw the picture, and clean up as the stock recipe does."""
         self._finish_checkpoints()
         self._controller.finish()
+        if utils.get_world_size_and_rank()[1] == 0:
+            for export in Path(self._cfg.checkpointer.output_dir).glob("epoch_*"):
+                tidy_index(export)
         super().cleanup()  # type: ignore[misc]

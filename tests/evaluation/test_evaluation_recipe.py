@@ -8,6 +8,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import datasets
 import pytest
 from helpers.evaluation import evaluated_run
 from helpers.hf_models import tiny_qwen2
@@ -40,7 +41,8 @@ def folder_of(cfg):
 
 
 @pytest.fixture
-def cfg(tmp_path):
+def cfg(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     return evaluated_run(tmp_path)
 
 
@@ -136,7 +138,7 @@ BAD_INPUT = {
     "vocabulary": (larger_vocabulary, "tokenizer has 103 tokens, but the model's embedding has 50"),
     "unknown task": (changed(tasks=["mos_tset"]), "'mos_tset'.*did you mean mos_test"),
     "no tasks": (changed(tasks=[]), "tasks is .*; expected a list"),
-    "no questions": (empty_questions, "mos_test"),
+    "no questions": (empty_questions, "empty"),
     "no local data": (changed(data_dir="/nowhere"), "data_dir=/nowhere has no "),
     "no include path": (changed(include_path="/nowhere"), "include_path is /nowhere"),
     "length": (

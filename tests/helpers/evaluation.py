@@ -72,10 +72,17 @@ def prompts(count: int, seed: int = 0) -> list[list[int]]:
 
 
 def write_questions(directory: Path, count: int = 11) -> Path:
-    """Tasks ``mos_test_choice`` and ``mos_test_answer`` in the group ``mos_test``, on a file of their own."""
+    """The tasks ``mos_test_choice`` and ``mos_test_answer`` in the group ``mos_test``.
+
+    The first is also in a group of its own, ``mos_test_choices``.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     rows = [
-        {"question": f"What is {i} and {'some ' * (i % 4)}more?", "choices": [str(i), "None of it"]}
+        {
+            "question": f"What is {i} and {'some ' * (i % 4)}more?",
+            "choices": [str(i), "None of it"],
+            "label": i % 2,
+        }
         for i in range(count)
     ]
     file = directory / "questions.jsonl"
@@ -91,7 +98,7 @@ def write_questions(directory: Path, count: int = 11) -> Path:
         "task": "mos_test_choice",
         "output_type": "multiple_choice",
         "doc_to_choice": "{{choices}}",
-        "doc_to_target": 0,
+        "doc_to_target": "label",
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
     }
     answer = {
@@ -104,15 +111,14 @@ def write_questions(directory: Path, count: int = 11) -> Path:
         "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
     }
     mean = [{"metric": "acc", "aggregation": "mean", "weight_by_size": True}]
-    group = {
-        "group": "mos_test",
-        "task": ["mos_test_choice", "mos_test_answer"],
-        "aggregate_metric_list": mean,
-    }
+    members = ["mos_test_choice", "mos_test_answer"]
+    group = {"group": "mos_test", "task": members, "aggregate_metric_list": mean}
+    alone = {"group": "mos_test_choices", "task": members[:1]}
     for name, config in {
         "choice": source | choice,
         "answer": source | answer,
         "group": group,
+        "alone": alone,
     }.items():
         (directory / f"{name}.yaml").write_text(json.dumps(config))
     return directory
