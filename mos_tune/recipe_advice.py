@@ -22,6 +22,8 @@ RECIPES = (
     "full_finetune_mos_single_device",
     "lora_finetune_mos_distributed",
     "lora_finetune_mos_single_device",
+    "eleuther_eval_mos",
+    "mt_bench_mos",
 )
 
 

@@ -31,12 +31,26 @@ def measuring(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _forward(model: TransformerDecoder, tokens: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+def forward_with_head(
+    model: TransformerDecoder, tokens: Tensor, head: Callable[[Tensor], Tensor], **options: Tensor
+) -> Tensor:
+    """Run the model with ``head`` in place of the output projection.
+
+    Args:
+        model (TransformerDecoder): torchtune's, sharded by FSDP2 or not.
+        tokens (Tensor): token ids with shape ``[b, s]``.
+        head (Callable[[Tensor], Tensor]): gets the hidden states after the final norm, shape
+            ``[b, s, d]``.
+        **options (Tensor): passed on to the model: ``mask``, ``input_pos``.
+
+    Returns:
+        Tensor: what ``head`` returns.
+    """
     # Shadowing the bound method keeps this inside model.forward, where FSDP2 has gathered the
     # parameters of norm and output; calling the parts one by one would skip its hooks.
     model.unembed = lambda hidden: head(model.norm(hidden))
     try:
-        return model(tokens)
+        return model(tokens, **options)
     finally:
         del model.unembed
 
@@ -51,7 +65,7 @@ def hidden_states(model: TransformerDecoder, tokens: Tensor) -> Tensor:
     Returns:
         Tensor: hidden states with shape ``[b, s, d]``.
     """
-    return _forward(model, tokens, lambda hidden: hidden)
+    return forward_with_head(model, tokens, lambda hidden: hidden)
 
 
 def each_response_token(
@@ -93,7 +107,7 @@ def each_response_token(
             [fn(at_least_float32(model.output(piece)), target) for piece, target in pieces]
         )
 
-    return _forward(model, tokens, head).double(), wanted.nonzero()[:, 0]
+    return forward_with_head(model, tokens, head).double(), wanted.nonzero()[:, 0]
 
 
 def response_log_likelihood(

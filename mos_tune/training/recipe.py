@@ -26,7 +26,7 @@ from mos_tune.training.config import check_config, check_reward
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
-from mos_tune.training.export import explain_failed_exports
+from mos_tune.training.export import finish_exports
 from mos_tune.training.files import check_files
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.process_group import TIMEOUT_SECONDS, join_process_group
@@ -222,7 +222,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             self.epochs_run = (step - 1) // self._mixture_steps
         if self._saved_mixture is not None:
             record.cut_back(step)
-        explain_failed_exports(getattr(self, "_checkpoint_client", self), cfg.output_dir)
+        finish_exports(getattr(self, "_checkpoint_client", self), cfg.checkpointer.output_dir)
         show_mixture(
             self.stock,
             lambda: self._controller.status,

@@ -6,6 +6,7 @@
 
 """The paper's configs, each with a small sibling of its model in place of the published one."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from helpers.hf_models import tiny_gemma, tiny_llama, tiny_qwen2
 from helpers.runs import tune
 from omegaconf import OmegaConf
+from safetensors import safe_open
 from torch.nn.functional import cross_entropy
 from torchtune import config, training
 from torchtune.data import padded_collate_sft
@@ -93,6 +95,10 @@ def test_a_small_sibling_trains_and_is_exported(name, make, tmp_path):
     after = AutoModelForCausalLM.from_pretrained(export).eval()
     # A mistake that export and import have in common would leave equal logits but a worse loss.
     assert mean_response_loss(after) < 0.9 * mean_response_loss(before)
+
+    with safe_open(export / EXPORTED_FILES[0], framework="pt") as file:
+        index = json.loads((export / "model.safetensors.index.json").read_text())
+        assert set(index["weight_map"]) == set(file.keys())
 
     model = config.instantiate(OmegaConf.create(builder))
     checkpointer = FullModelHFCheckpointer(

@@ -1,0 +1,12 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The paper's benchmarks as lm-eval tasks: MMLU in three groups, GSM8K and MATH."""
+
+from mos_tune.evaluation.tasks.manager import task_manager
+from mos_tune.evaluation.tasks.mmlu import mmlu_means
+
+__all__ = ["mmlu_means", "task_manager"]
