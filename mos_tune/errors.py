@@ -13,3 +13,11 @@ class UserError(ValueError):
     The message is all the user sees, so it names the config key, the dataset and both
     values that disagree.
     """
+
+
+class UnusableExample(ValueError):
+    """An example that can be left out without harm; the message is the reason, without numbers.
+
+    A dataset raises it from ``__getitem__``. Before training every example is read once, and those
+    that raise it are left out, counted by reason and reported with the dataset's name.
+    """

@@ -10,6 +10,9 @@ torchtune installs a top-level package ``recipes`` that refuses to be imported, 
 looks there before it looks into the current folder, unless torchrun starts the recipe. Nothing of
 ours runs by then, so mos_tune_recipe_advice.pth, which is installed beside the package, imports
 this module whenever Python starts. It must stay light: no import but ``sys`` at the top.
+
+When the recipe will be found, the same place lets ``tune run`` end with one line and the workers'
+exit code (mos_tune.launcher): torchrun offers no other.
 """
 
 import sys
@@ -26,6 +29,10 @@ class _Adviser:
             text = advice(sys.argv)
             if text:
                 raise SystemExit(text)
+            if _recipe_position(sys.argv) is not None:
+                from mos_tune import launcher
+
+                launcher.prepare(sys.argv)
 
 
 def advice(argv: list[str]) -> str | None:
@@ -41,13 +48,7 @@ def advice(argv: list[str]) -> str | None:
     import os.path  # here, because few starts of Python need it
     import shlex
 
-    if os.path.basename(argv[0]).split(".")[0] not in ("tune", "-m") or argv[1:2] != ["run"]:
-        return None
-    end = argv.index("--config") if "--config" in argv else len(argv)
-    names = [os.path.splitext(os.path.basename(argument))[0] for argument in argv[:end]]
-    position = next(
-        (i for i, name in enumerate(names) if name in RECIPES and "=" not in argv[i]), None
-    )
+    position = _recipe_position(argv)
     if position is None:
         return None
     launched_by_torchrun = position > 2
@@ -55,7 +56,7 @@ def advice(argv: list[str]) -> str | None:
     if _is_found(os.path.splitext(argv[position])[0].replace("/", "."), search):
         return None
 
-    recipe = f"recipes/{names[position]}.py"
+    recipe = f"recipes/{os.path.splitext(os.path.basename(argv[position]))[0]}.py"
     options = argv[2:position] if launched_by_torchrun else ["--nproc_per_node", "1"]
     command = shlex.join(["tune", "run", *options, recipe, *argv[position + 1 :]])
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -70,6 +71,16 @@ def advice(argv: list[str]) -> str | None:
         f"as {recipe}, and with --nproc_per_node N, also for one process (N = 1):\n\n"
         f"{folder}    {command}\n"
     )
+
+
+def _recipe_position(argv: list[str]) -> int | None:
+    import os.path
+
+    if os.path.basename(argv[0]).split(".")[0] not in ("tune", "-m") or argv[1:2] != ["run"]:
+        return None
+    end = argv.index("--config") if "--config" in argv else len(argv)
+    names = [os.path.splitext(os.path.basename(argument))[0] for argument in argv[:end]]
+    return next((i for i, name in enumerate(names) if name in RECIPES and "=" not in argv[i]), None)
 
 
 def _is_found(module: str, search: list[str]) -> bool:

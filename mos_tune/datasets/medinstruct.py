@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.datasets.rows import RowsDataset, prompt_and_response
+from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
 
 NO_INPUT = "<noinput>"
 
@@ -30,7 +30,7 @@ def medinstruct_dataset(
 
     The input follows the instruction after a blank line. Rows without one carry the marker
     ``<noinput>`` in its place, which torchtune's ``alpaca_dataset`` would train on as if it were a
-    text.
+    text. Rows without an instruction or an output are unusable.
 
     Args:
         tokenizer (ModelTokenizer): the model's tokenizer.
@@ -49,8 +49,8 @@ def medinstruct_dataset(
 
 
 def _to_messages(row: Mapping[str, Any]) -> list[Message]:
-    context = (row["input"] or "").strip()
-    prompt = row["instruction"]
+    context = text_of(row, "input")
+    prompt = text_of(row, "instruction")
     if context and context.lower() != NO_INPUT:
         prompt = f"{prompt}\n\n{context}"
-    return prompt_and_response(prompt, row["output"])
+    return prompt_and_response(prompt, text_of(row, "output"))

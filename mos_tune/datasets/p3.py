@@ -18,7 +18,8 @@ from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 from tqdm import tqdm
 
-from mos_tune.datasets.rows import RowsDataset, has_response, prompt_and_response
+from mos_tune.checks import check_whole
+from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
 from mos_tune.errors import UserError
 from mos_tune.mixture.randomness import counter_based_rng
 
@@ -38,18 +39,12 @@ def p3_dataset(
 ) -> Dataset:
     """Draw examples from every subset of P3 and join them.
 
-    The arguments are those of :func:`draw_p3`. Examples whose prompt alone fills the tokenizer's
-    ``max_seq_len`` are dropped and counted in the log.
+    The arguments are those of :func:`draw_p3`. Rows without a prompt or an answer are unusable.
 
     Returns:
         Dataset: the drawn examples, subset after subset, prompts masked.
     """
     rows = draw_p3(source, subsets, examples_per_subset=examples_per_subset, seed=seed, split=split)
-    fitting = [i for i, row in enumerate(rows) if has_response(_to_messages(row), tokenizer)]
-    if len(fitting) < len(rows):
-        dropped = len(rows) - len(fitting)
-        utils.log_rank_zero(log, f"{source}: {dropped} examples have no room for an answer")
-        rows = rows.select(fitting)
     return RowsDataset(rows, _to_messages, tokenizer)
 
 
@@ -89,10 +84,7 @@ def draw_p3(
 
     Source: https://huggingface.co/datasets/bigscience/P3; Mixture-of-Skills, section on datasets.
     """
-    if examples_per_subset < 1:
-        raise UserError(
-            f"examples_per_subset of p3_dataset must be at least 1, got {examples_per_subset}"
-        )
+    check_whole("examples_per_subset", examples_per_subset)
     names = _all_subsets(source) if subsets is None else list(subsets)
     _, rank = utils.get_world_size_and_rank()
     drawn, left_out = [], []
@@ -138,4 +130,4 @@ def _right_answers(rows: datasets.Dataset) -> np.ndarray:
 
 
 def _to_messages(row: Mapping[str, Any]) -> list[Message]:
-    return prompt_and_response(row[INPUT].strip(), row[TARGET].strip())
+    return prompt_and_response(text_of(row, INPUT), text_of(row, TARGET))

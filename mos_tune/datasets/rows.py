@@ -13,6 +13,8 @@ from torch.utils.data import Dataset
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX, Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
+from mos_tune.errors import UnusableExample
+
 
 class Rows(Protocol):
     """What is needed of a table: a length and rows by position."""
@@ -28,11 +30,13 @@ class RowsDataset(Dataset):
     """Tokenise rows when they are asked for.
 
     It gives what ``torchtune.datasets.SFTDataset`` gives, from rows that are at hand already
-    instead of a path to load.
+    instead of a path to load. A row that ``to_messages`` calls unusable raises when it is asked
+    for; mos-tune's recipes leave it out and count it.
 
     Args:
         rows (Rows): for example a ``datasets.Dataset``.
-        to_messages (Callable[[Mapping[str, Any]], list[Message]]): turns a row into a conversation.
+        to_messages (Callable[[Mapping[str, Any]], list[Message]]): turns a row into a conversation,
+            or raises ``mos_tune.errors.UnusableExample`` with the reason.
         tokenizer (ModelTokenizer): turns a conversation into tokens and a mask.
     """
 
@@ -42,17 +46,17 @@ class RowsDataset(Dataset):
         to_messages: Callable[[Mapping[str, Any]], list[Message]],
         tokenizer: ModelTokenizer,
     ) -> None:
-        self._rows = rows
+        self._data = rows
         self._to_messages = to_messages
         self._tokenizer = tokenizer
 
     def __len__(self) -> int:
         """Count the examples."""
-        return len(self._rows)
+        return len(self._data)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Tokenise one example; its ``labels`` hide the prompt from the loss."""
-        example = self._tokenizer({"messages": self._to_messages(self._rows[index])})
+        example = self._tokenizer({"messages": self._to_messages(self._data[index])})
         example["labels"] = [
             CROSS_ENTROPY_IGNORE_IDX if masked else token
             for token, masked in zip(example["tokens"], example["mask"], strict=True)
@@ -60,29 +64,29 @@ class RowsDataset(Dataset):
         return example
 
 
+def text_of(row: Mapping[str, Any], column: str) -> str:
+    """Give a row's text without blanks around it; null is empty.
+
+    Raises:
+        TypeError: if it is something else than text.
+    """
+    value = row[column]
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{column} is {value!r}, expected text")
+    return (value or "").strip()
+
+
 def prompt_and_response(prompt: str, response: str) -> list[Message]:
-    """Make a conversation of one turn, of which only the response is trained on."""
+    """Make a conversation of one turn, of which only the response is trained on.
+
+    Raises:
+        UnusableExample: if one of them is blank.
+    """
+    if not prompt.strip():
+        raise UnusableExample("a blank prompt")
+    if not response.strip():
+        raise UnusableExample("a blank answer")
     return [
         Message(role="user", content=prompt, masked=True),
         Message(role="assistant", content=response),
     ]
-
-
-def has_response(messages: list[Message], tokenizer: ModelTokenizer) -> bool:
-    """Tell whether a conversation's first response starts within the tokenizer's ``max_seq_len``.
-
-    What is left of the others when they are cut off has nothing to train on and no perplexity.
-
-    Args:
-        messages (list[Message]): a conversation with an assistant's message.
-        tokenizer (ModelTokenizer): the model's tokenizer.
-    """
-    if tokenizer.max_seq_len is None:
-        return True
-    first = next(i for i, message in enumerate(messages) if message.role == "assistant")
-    prompt_bytes = sum(len(message.text_content.encode()) for message in messages[:first])
-    # A token holds at least a byte, so most prompts are seen to fit without tokenising them; half
-    # of the length is left to the chat template.
-    if prompt_bytes < tokenizer.max_seq_len // 2:
-        return True
-    return not all(tokenizer({"messages": messages[: first + 1]})["mask"])

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, Subset
 from torchtune import config
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
+from mos_tune.checks import is_number
 from mos_tune.errors import UserError
 from mos_tune.mixture.randomness import counter_based_rng
 
@@ -55,10 +56,10 @@ def sampled_dataset(
         ...     column_map={"input": "instruction", "output": "output"},
         ... )
     """
-    if not 0 < fraction <= 1:
+    if not is_number(fraction) or not 0 < fraction <= 1:
         raise UserError(
             f"fraction of sampled_dataset with builder {builder} must be above 0 and at most 1, "
-            f"got {fraction}"
+            f"got {fraction!r}"
         )
     dataset = config.instantiate(
         OmegaConf.create({"_component_": builder, **builder_args}), tokenizer

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
+from mos_tune.checks import check_whole, is_number
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response
 from mos_tune.errors import UserError
 from mos_tune.mixture.randomness import counter_based_rng
@@ -44,6 +45,7 @@ class SkillExamples:
         """Check every knob."""
         if self.skill not in SKILLS:
             raise UserError(f"skill must be one of {', '.join(SKILLS)}, got {self.skill!r}")
+        check_whole("seed", self.seed, 0)
         for key, low, high in (
             ("size", 1, None),
             ("difficulty", 2, MAX_DIFFICULTY),
@@ -51,10 +53,11 @@ class SkillExamples:
             ("length", 1, None),
         ):
             value = getattr(self, key)
-            if value < low or (high is not None and value > high):
+            known = is_number(value) and (key == "similarity" or isinstance(value, int))
+            if not known or value < low or (high is not None and value > high):
                 wanted = f"at least {low}" if high is None else f"from {low} to {high}"
                 raise UserError(
-                    f"{key} of the dataset of skill {self.skill} must be {wanted}, got {value}"
+                    f"{key} of the dataset of skill {self.skill} must be {wanted}, got {value!r}"
                 )
 
     def __len__(self) -> int:

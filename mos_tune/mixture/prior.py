@@ -38,9 +38,9 @@ def tempered_prior(sizes: Mapping[str, int], temperature: float) -> Tensor:
         tau = float(temperature)
     except (TypeError, ValueError):
         tau = math.nan
-    if not tau > 0:
+    if isinstance(temperature, bool) or not tau > 0:
         raise UserError(
-            f"sampler.temperature must be a number above 0 (inf for uniform), got {temperature}"
+            f"sampler.temperature must be a number above 0 (inf for uniform), got {temperature!r}"
         )
     log_sizes = torch.tensor(list(sizes.values()), dtype=torch.float64).log()
     return torch.softmax(log_sizes / tau, dim=0)

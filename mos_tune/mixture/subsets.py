@@ -8,6 +8,7 @@
 
 import numpy as np
 
+from mos_tune.checks import is_number
 from mos_tune.errors import UserError
 from mos_tune.mixture.randomness import counter_based_rng
 
@@ -31,8 +32,8 @@ def hold_out(size: int, fraction: float, *, seed: int, name: str) -> tuple[np.nd
     Raises:
         UserError: if ``fraction`` is not between 0 and 1, or leaves no training example.
     """
-    if not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
-        raise UserError(f"validation.fraction must lie between 0 and 1, got {fraction}")
+    if not is_number(fraction) or not 0 < fraction < 1:
+        raise UserError(f"validation.fraction must lie between 0 and 1, got {fraction!r}")
     held = max(1, round(fraction * size))
     if held >= size:
         raise UserError(

@@ -17,6 +17,7 @@ from torch import Tensor
 from torchtune.training import FullModelHFCheckpointer
 from torchtune.utils import get_world_size_and_rank
 
+from mos_tune.checks import check_whole
 from mos_tune.errors import UserError
 
 EMBEDDING_STD = 0.02
@@ -104,6 +105,9 @@ class ScratchHFCheckpointer(FullModelHFCheckpointer):
             "norm_eps": norm_eps,
             "seed": seed,
         }
+        for key in sizes:
+            if key not in ("norm_eps", "seed"):
+                check_whole(f"checkpointer.{key}", sizes[key])
         for whole, part in (("embed_dim", "num_heads"), ("num_heads", "num_kv_heads")):
             if sizes[whole] % sizes[part]:
                 raise UserError(
@@ -182,7 +186,12 @@ def _check(config_file: Path, sizes: dict[str, Any]) -> None:
             f"checkpointer.checkpoint_dir {config_file.parent} has files but no config.json; "
             "delete that folder or name another"
         )
-    config = json.loads(config_file.read_text())
+    try:
+        config = dict(json.loads(config_file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"checkpointer.checkpoint_dir: {config_file} is damaged: {error}"
+        ) from error
     for key, value in sizes.items():
         found = config.get(HF_NAMES[key])
         if found != value:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mos_tune.checks import check_whole, is_number
 from mos_tune.errors import UserError
 from mos_tune.rewards.probes import Probes
 
@@ -45,12 +46,11 @@ class Reward(ABC):
         smoothing: float = 0.9,
         specialist: str | None = None,
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
+        check_whole("reward.batch_size", batch_size)
+        if not is_number(smoothing) or not 0 < smoothing <= 1:
             raise UserError(
-                f"reward.batch_size must be a whole number of at least 1, got {batch_size}"
+                f"reward.smoothing must lie above 0 and at most at 1, got {smoothing!r}"
             )
-        if not isinstance(smoothing, (int, float)) or not 0 < smoothing <= 1:
-            raise UserError(f"reward.smoothing must lie above 0 and at most at 1, got {smoothing}")
         if specialist is not None and specialist not in names:
             raise UserError(
                 f"reward.specialist is {specialist!r}, which is no dataset; the datasets are "

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mos_tune.checks import check_whole, is_number
 from mos_tune.errors import UserError
 
 
@@ -65,12 +66,11 @@ class MLPScorer(nn.Module):
     ) -> None:
         super().__init__()
         for key, value in (("update_every", update_every), ("inner_steps", inner_steps)):
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"scorer.{key} must be a whole number of at least 1, got {value}")
-        if hidden_dim is not None and (not isinstance(hidden_dim, int) or hidden_dim < 1):
-            raise UserError(f"scorer.hidden_dim must be at least 1, or null, got {hidden_dim}")
-        if not isinstance(lr, (int, float)) or not lr > 0:
-            raise UserError(f"scorer.lr must be a number above 0, got {lr}")
+            check_whole(f"scorer.{key}", value)
+        if hidden_dim is not None:
+            check_whole("scorer.hidden_dim", hidden_dim)
+        if not is_number(lr) or lr <= 0:
+            raise UserError(f"scorer.lr must be a finite number above 0, got {lr!r}")
         if optimizer not in ("adam", "sgd"):
             raise UserError(f"scorer.optimizer must be 'adam' or 'sgd', got {optimizer!r}")
         self.update_every = update_every

@@ -14,6 +14,7 @@ from torchtune.data import Message
 from torchtune.modules.transforms import Transform
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
+from mos_tune.checks import check_whole
 from mos_tune.errors import UserError
 
 # <unk>, <bos> and <eos> come first, as transformers' Llama config takes for granted.
@@ -42,7 +43,7 @@ class CharTokenizer(ModelTokenizer, Transform):
         stop_tokens (list[int]): what ends a generation.
 
     Raises:
-        UserError: if ``max_seq_len`` is below 1.
+        UserError: if ``max_seq_len`` is no whole number of at least 1.
 
     Example:
         >>> tokenizer = CharTokenizer()
@@ -51,8 +52,8 @@ class CharTokenizer(ModelTokenizer, Transform):
     """
 
     def __init__(self, max_seq_len: int | None = None) -> None:
-        if max_seq_len is not None and max_seq_len < 1:
-            raise UserError(f"tokenizer.max_seq_len must be null or at least 1, got {max_seq_len}")
+        if max_seq_len is not None:
+            check_whole("tokenizer.max_seq_len", max_seq_len)
         self.max_seq_len = max_seq_len
         self.special_tokens = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
         self.pad_id = self.special_tokens["<pad>"]

@@ -15,6 +15,7 @@ from torchtune.data import Message
 from torchtune.modules.transforms import Transform
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
+from mos_tune.checks import check_whole
 from mos_tune.errors import UserError
 from mos_tune.tokenizers.chat_template import ChatTemplate
 from mos_tune.tokenizers.hf_files import read_json, special_token_names, stop_tokens
@@ -52,14 +53,18 @@ class HFChatTokenizer(ModelTokenizer, Transform):
     """
 
     def __init__(self, tokenizer_dir: str, max_seq_len: int | None = None) -> None:
-        if max_seq_len is not None and max_seq_len < 1:
-            raise UserError(f"tokenizer.max_seq_len is {max_seq_len}; expected null or at least 1")
+        if max_seq_len is not None:
+            check_whole("tokenizer.max_seq_len", max_seq_len)
         directory = Path(tokenizer_dir)
         for name in ("tokenizer.json", "tokenizer_config.json"):
             if not (directory / name).is_file():
                 raise UserError(f"tokenizer.tokenizer_dir is {tokenizer_dir}, where no {name} is")
         self.max_seq_len = max_seq_len
-        self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        file = directory / "tokenizer.json"
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises nothing more specific
+            raise UserError(f"tokenizer.tokenizer_dir: {file} is damaged: {error}") from error
         # A tokenizer.json may carry the settings of the run that saved it.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()

@@ -22,7 +22,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"tokenizer.tokenizer_dir: {path} is not valid JSON: {error}") from error
 
 

@@ -7,6 +7,7 @@
 """Proof that all ranks hold the same numbers."""
 
 import hashlib
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -38,3 +39,12 @@ def check_ranks_agree(values: Tensor, device: torch.device, what: str) -> None:
             f"{what} differ between rank 0 and rank {others}; going on would train on different "
             "mixtures. Are all ranks on the same hardware and software?"
         )
+
+
+def from_all_ranks(value: Any) -> list[Any]:
+    """Give every rank's value, in the order of ranks; called on all ranks alike."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values

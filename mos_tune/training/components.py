@@ -10,7 +10,9 @@ import inspect
 from collections.abc import Collection
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 from torchtune import config
 from torchtune.config._errors import InstantiationError
 from torchtune.config._utils import _get_component_from_path
@@ -81,4 +83,37 @@ def build(key: str, section: Any, *args: Any, **kwargs: Any) -> Any:
         raise UserError(f"{key}: {error}") from error
     except Exception as error:  # anyone's component may raise anything
         path = section["_component_"]
-        raise UserError(f"{key} ({path}): {type(error).__name__}: {error}") from error
+        raise UserError(f"{key} ({path}): {_with_causes(error)}") from error
+
+
+def try_components(cfg: DictConfig, total_steps: int) -> None:
+    """Build once, without weights, what the stock recipe builds after it has loaded the model.
+
+    Args:
+        cfg (DictConfig): the run's config, checked.
+        total_steps (int): optimizer steps of the whole run.
+
+    Raises:
+        UserError: if a component does not take its options.
+    """
+    with torch.device("meta"):
+        build("model", cfg.model)
+    # Not on meta, where fused optimizers refuse to be made.
+    optimizer = build("optimizer", cfg.optimizer, [nn.Parameter(torch.zeros(2, 2))])
+    if not is_off(cfg.get("lr_scheduler")):
+        build(
+            "lr_scheduler",
+            cfg.lr_scheduler,
+            optimizer,
+            num_training_steps=total_steps,
+            last_epoch=-1,
+        )
+    build("loss", cfg.loss)
+
+
+def _with_causes(error: BaseException) -> str:
+    said = f"{type(error).__name__}: {error}"
+    # ``datasets`` says what was wrong only in the cause of its error.
+    if error.__cause__ is not None and str(error.__cause__) not in said:
+        return f"{said}: {_with_causes(error.__cause__)}"
+    return said

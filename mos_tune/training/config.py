@@ -6,6 +6,7 @@
 
 """Checks of the whole config, before anything is loaded."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from torchtune import utils
 from torchtune.config._errors import InstantiationError
 from torchtune.config._utils import _get_component_from_path
 
+from mos_tune.checks import check_whole, is_number
 from mos_tune.errors import UserError
 from mos_tune.training.components import check_options, is_off
 
@@ -21,6 +23,9 @@ _REQUIRED = (
     "output_dir tokenizer dataset sampler model checkpointer optimizer loss metric_logger device "
     "dtype seed epochs batch_size gradient_accumulation_steps"
 ).split()
+
+# A dot, "=" or bracket has a meaning in overrides, "/" in the names of metrics.
+_NAME = re.compile(r"[^\s./=\[\]{}$]+( +[^\s./=\[\]{}$]+)*")
 
 _CHECKPOINT_KEYS = ["every_n_steps", "keep_last"]
 _VALIDATION_KEYS = ["every_n_steps", "fraction", "dataset", "max_examples"]
@@ -38,17 +43,22 @@ def check_config(cfg: DictConfig) -> None:
     missing = [key for key in _REQUIRED if key not in cfg]
     if missing:
         raise UserError(f"the config lacks {', '.join(missing)}")
-    for key in ("epochs", "batch_size", "gradient_accumulation_steps"):
-        _at_least_one(key, cfg[key])
-    if cfg.get("max_steps_per_epoch") is not None:
-        _at_least_one("max_steps_per_epoch", cfg.max_steps_per_epoch)
-    for key, path in _components(OmegaConf.to_container(cfg, resolve=True)):
+    _check_scalars(cfg)
+    paths = {
+        f"{key}._component_": path
+        for key, path in _components(OmegaConf.to_container(cfg, resolve=True))
+    }
+    if cfg.get("collate_fn") is not None:
+        paths["collate_fn"] = cfg.collate_fn
+    for key, path in paths.items():
         try:
             _get_component_from_path(str(path))
         except (InstantiationError, ValueError) as error:
             reason = str(error).splitlines()[-1]
-            raise UserError(f"{key}._component_ {path!r} does not exist. {reason}") from error
+            raise UserError(f"{key} {path!r} does not exist. {reason}") from error
     check_options("optimizer", cfg.optimizer, 1, ())
+    if not is_number(cfg.optimizer.get("lr", 0)) or cfg.optimizer.get("lr", 0) < 0:
+        raise UserError(f"optimizer.lr must be a finite number, got {cfg.optimizer.lr!r}")
     check_options("loss", cfg.loss, 0, ())
     check_options("metric_logger", cfg.metric_logger, 0, ())
     if not is_off(cfg.get("lr_scheduler")):
@@ -81,9 +91,21 @@ def _components(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _components(child, f"{key}.{name}" if key else str(name))
 
 
-def _at_least_one(key: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{key} must be a whole number of at least 1, got {value}")
+def _check_scalars(cfg: DictConfig) -> None:
+    for key in ("epochs", "batch_size", "gradient_accumulation_steps"):
+        check_whole(key, cfg[key])
+    if cfg.get("max_steps_per_epoch") is not None:
+        check_whole("max_steps_per_epoch", cfg.max_steps_per_epoch)
+    for key in ("log_every_n_steps", "timeout_seconds"):
+        if key in cfg:
+            check_whole(key, cfg[key])
+    if cfg.seed is not None:
+        check_whole("seed", cfg.seed, 0)
+    for key in ("shuffle", "log_examples", "resume_from_checkpoint"):
+        if not isinstance(cfg.get(key, False), bool):
+            raise UserError(f"{key} must be True or False, got {cfg[key]!r}")
+    if not isinstance(cfg.output_dir, str) or not cfg.output_dir.strip():
+        raise UserError(f"output_dir must be the path of a folder, got {cfg.output_dir!r}")
 
 
 def _check_datasets(datasets: Any) -> None:
@@ -93,6 +115,11 @@ def _check_datasets(datasets: Any) -> None:
             "dataset: {mathematics: {_component_: ...}, medicine: {_component_: ...}}"
         )
     for name, section in datasets.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isprintable():
+            raise UserError(
+                f"dataset.{name!r} must have another name: text without blanks at its ends, line "
+                "breaks or any of . / = [ ] { } $, since metrics and command line are made of it"
+            )
         if name == "mean":
             raise UserError("dataset.mean must have another name: val_loss/mean is the mean of all")
         if not OmegaConf.is_dict(section) or section.get("_component_") is None:
@@ -116,7 +143,7 @@ def _check_checkpoint(section: Any) -> None:
         return
     _check_keys("checkpoint", section, _CHECKPOINT_KEYS)
     for key in _CHECKPOINT_KEYS:
-        _at_least_one(f"checkpoint.{key}", section.get(key))
+        check_whole(f"checkpoint.{key}", section.get(key))
 
 
 def _check_validation(section: Any, names: list[str]) -> None:
@@ -124,7 +151,7 @@ def _check_validation(section: Any, names: list[str]) -> None:
         return
     _check_keys("validation", section, _VALIDATION_KEYS)
     for key in ("every_n_steps", "max_examples"):
-        _at_least_one(f"validation.{key}", section.get(key))
+        check_whole(f"validation.{key}", section.get(key))
     fraction, datasets = section.get("fraction"), section.get("dataset")
     if (fraction is None) == (datasets is None):
         raise UserError(

@@ -11,11 +11,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 from torch.utils.data import Dataset
-from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 
 from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
 from mos_tune.training.components import build
+from mos_tune.training.data_files import fault_of_files
+from mos_tune.training.reading import cannot_be_read, usable_examples
 
 
 class Examples(Dataset):
@@ -46,9 +47,7 @@ class Examples(Dataset):
         try:
             return self.dataset[index]
         except Exception as error:  # the user's builder and files decide what is raised
-            raise UserError(
-                f"{self.key}: example {index} cannot be read: {type(error).__name__}: {error}"
-            ) from error
+            raise UserError(cannot_be_read(self.key, self.dataset, index, error)) from error
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class MixtureData:
 
 
 def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
-    """Build every dataset of ``cfg.dataset`` and ``cfg.validation``.
+    """Build every dataset of ``cfg.dataset`` and ``cfg.validation``, and read every example once.
 
     Args:
         cfg (DictConfig): the run's config, checked.
@@ -82,27 +81,25 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
             ``validation.max_examples``, of a held-out part as many drawn at random.
 
     Raises:
-        UserError: if a dataset cannot be built or read, is empty, or has no response token at all.
+        UserError: if a dataset cannot be built, an example cannot be read, or none
+            can be trained on.
     """
     validation = cfg.get("validation")
     train: dict[str, Examples] = {}
     held_out: dict[str, Examples] = {}
     for name, section in cfg.dataset.items():
         key = f"dataset.{name}"
-        dataset = _build_dataset(key, section, tokenizer)
-        train[name] = Examples(key, dataset, list(range(len(dataset))))
-        _check_responses(key, train[name])
+        dataset, usable = _read(key, section, tokenizer)
+        train[name] = Examples(key, dataset, usable)
         if validation is not None and validation.get("fraction") is not None:
-            kept, held = hold_out(len(dataset), validation.fraction, seed=seed, name=name)
-            train[name] = Examples(key, dataset, kept.tolist())
-            held_out[name] = Examples(key, dataset, held[: validation.max_examples].tolist())
-            _check_responses(f"validation.fraction of {key}", held_out[name])
+            kept, held = hold_out(len(usable), validation.fraction, seed=seed, name=name)
+            train[name] = Examples(key, dataset, [usable[position] for position in kept])
+            first = [usable[position] for position in held[: validation.max_examples]]
+            held_out[name] = Examples(key, dataset, first)
         elif validation is not None:
             key = f"validation.dataset.{name}"
-            dataset = _build_dataset(key, validation.dataset[name], tokenizer)
-            first = list(range(min(len(dataset), validation.max_examples)))
-            held_out[name] = Examples(key, dataset, first)
-            _check_responses(key, held_out[name])
+            dataset, usable = _read(key, validation.dataset[name], tokenizer)
+            held_out[name] = Examples(key, dataset, usable[: validation.max_examples])
     return MixtureData(train, held_out)
 
 
@@ -119,24 +116,21 @@ def steps_per_epoch(cfg: DictConfig, sizes: dict[str, int], global_batch_size: i
     return steps if limit is None else min(steps, limit)
 
 
-def _build_dataset(key: str, section: DictConfig, tokenizer: Any) -> Any:
-    dataset = build(key, section, tokenizer)
+def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Any, list[int]]:
     try:
-        size = len(dataset)
-    except TypeError as error:
-        raise UserError(f"{key} has no length; a mixture needs map-style datasets") from error
-    if size == 0:
-        raise UserError(f"{key} is empty; at least 1 example is needed")
-    return dataset
-
-
-def _check_responses(key: str, examples: Examples) -> None:
-    # Usually the first example has a response, and only that one is read.
-    for position in range(len(examples)):
-        labels = examples[position]["labels"]
-        if any(label != CROSS_ENTROPY_IGNORE_IDX for label in labels[1:]):
-            return
-    raise UserError(
-        f"{key}: none of its {len(examples)} examples has a response token; they are all masked, "
-        "or truncated away by tokenizer.max_seq_len"
-    )
+        dataset = build(key, section, tokenizer)
+        try:
+            size = len(dataset)
+        except TypeError as error:
+            raise UserError(f"{key} has no length; a mixture needs map-style datasets") from error
+        if size == 0:
+            raise UserError(f"{key} is empty; at least 1 example is needed")
+        return dataset, usable_examples(key, dataset, tokenizer)
+    except UserError as error:
+        fault = fault_of_files(section)
+        if fault is not None:
+            raise UserError(f"{key}: {fault}") from error
+        files = section.get("data_files")
+        if files is None or str(files) in str(error):
+            raise
+        raise UserError(f"{error}; {key}.data_files: {files}") from error

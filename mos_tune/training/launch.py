@@ -7,6 +7,7 @@
 """A recipe's entry point: an error appears once, and a user's error as one line."""
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torchtune import config
 
 from mos_tune.errors import UserError
+from mos_tune.training import lost_ranks
 
 SECONDS_FOR_RANK_ZERO = 15.0
 """How long another rank waits for rank 0 to report the same error before it reports its own.
@@ -31,7 +33,8 @@ def launch(recipe: type[Any], work: str = "train") -> None:
 
     Every rank usually meets the same error. Rank 0 reports it at once; the launcher then ends the
     others, which have been waiting, unless the error was theirs alone. An error in reading the
-    config and command line is a user's error, whatever its type.
+    config and command line is a user's error, whatever its type. A rank that another one has left
+    alone says which.
 
     Args:
         recipe (type[Any]): made with ``cfg``, then ``setup(cfg)``, the work and ``cleanup()``.
@@ -39,10 +42,11 @@ def launch(recipe: type[Any], work: str = "train") -> None:
     """
     rank = int(os.environ.get("RANK", "0"))
     config_is_read = False
+    run: Any = None
 
     @config.parse
     def recipe_main(cfg: DictConfig) -> None:
-        nonlocal config_is_read
+        nonlocal config_is_read, run
         if rank == 0:
             config.log_config(recipe_name=recipe.__name__, cfg=cfg)
         config_is_read = True
@@ -54,10 +58,21 @@ def launch(recipe: type[Any], work: str = "train") -> None:
     try:
         recipe_main()
     except Exception as error:  # the end of the process: nothing is swallowed, only said once
+        # Nothing can be saved any more, and the launcher may end this rank while it waits.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        is_users = not config_is_read or isinstance(error, (UserError, OmegaConfBaseException))
+        lost_contact = not is_users and lost_ranks.is_lost_contact(error)
+        lost_ranks.answer(rank, lost_contact)
+        if lost_contact and getattr(getattr(run, "preemption", None), "asked", False):
+            # The launcher is ending all ranks, and says which was the first.
+            sys.exit(f"mos-tune: rank {rank} stops, too")
         others_first = (rank > 0) + (os.environ.get("LOCAL_RANK", "0") != "0")
         time.sleep(others_first * SECONDS_FOR_RANK_ZERO)
-        if not config_is_read or isinstance(error, (UserError, OmegaConfBaseException)):
-            print(f"\nmos-tune stopped: {' '.join(str(error).split())}", file=sys.stderr)
+        text: str | None = str(error)
+        if not is_users:
+            text = lost_ranks.what_happened(error) if lost_contact else None
+        if text is not None:
+            print(f"\nmos-tune stopped: {' '.join(text.split())}", file=sys.stderr)
         else:
             print(f"\nmos-tune stopped on rank {rank}:", file=sys.stderr)
             traceback.print_exception(error)

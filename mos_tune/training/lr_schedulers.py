@@ -11,6 +11,7 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from mos_tune.checks import is_number
 from mos_tune.errors import UserError
 
 
@@ -43,8 +44,10 @@ def get_linear_schedule_with_warmup(
 
     Source: Mixture-of-Skills, experimental settings (linear schedule, 10 % warm-up).
     """
-    if not 0 <= warmup_fraction <= 1:
-        raise UserError(f"lr_scheduler.warmup_fraction must lie from 0 to 1, got {warmup_fraction}")
+    if not is_number(warmup_fraction) or not 0 <= warmup_fraction <= 1:
+        raise UserError(
+            f"lr_scheduler.warmup_fraction must lie from 0 to 1, got {warmup_fraction!r}"
+        )
     warmup_steps = math.ceil(warmup_fraction * num_training_steps)
 
     def factor(step: int) -> float:

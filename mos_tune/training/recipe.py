@@ -6,6 +6,7 @@
 
 """The mixin that gives a stock finetuning recipe a learned mixture."""
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,20 +20,24 @@ from torchtune.config._utils import _get_component_from_path
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
-from mos_tune.training.components import build, is_off
+from mos_tune.training.base_model import BaseModelRecipe
+from mos_tune.training.components import build, is_off, try_components
 from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.export import tidy_index
+from mos_tune.training.files import check_files
+from mos_tune.training.preemption import Preemption
 from mos_tune.training.progress import show_mixture
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
+from mos_tune.training.stock import TIMEOUT_SECONDS, set_timeout
 
 log = utils.get_logger("INFO")
 
 
-class MixtureRecipe(StepCheckpointRecipe):
+class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
     """Put before a stock recipe class: ``class Mine(MixtureRecipe, stock.SomeRecipe)``.
 
     The stock ``train()`` stays as it is. It asks for data in one place, and our loader is what it
@@ -62,6 +67,10 @@ class MixtureRecipe(StepCheckpointRecipe):
 
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
+        if cfg.get("checkpoint") is not None:
+            self.preemption = Preemption()
+        self._timeout = timedelta(seconds=cfg.get("timeout_seconds", TIMEOUT_SECONDS))
+        set_timeout(self.stock, self._timeout)
         try:
             super().__init__(cfg=self._stock_config(cfg))  # type: ignore[call-arg]
         except torch.distributed.DistError:
@@ -84,6 +93,7 @@ class MixtureRecipe(StepCheckpointRecipe):
             UserError: for anything wrong with datasets, sampler, scorer, reward or files.
         """
         world_size, rank = utils.get_world_size_and_rank()
+        check_files(cfg)
         tokenizer = build("tokenizer", cfg.tokenizer)
         build(
             "checkpointer", cfg.checkpointer, should_load_recipe_state=self._resume_from_checkpoint
@@ -104,6 +114,7 @@ class MixtureRecipe(StepCheckpointRecipe):
             self._reward = build("reward", cfg.reward, self._sampler.names)
         self._mixture_steps = steps_per_epoch(cfg, self._data.sizes, global_batch_size)
         total_steps = self.total_epochs * self._mixture_steps
+        try_components(cfg, total_steps)
         if self._scorer is not None and self._scorer.update_every > total_steps and rank == 0:
             log.warning(
                 f"scorer.update_every is {self._scorer.update_every}, but the run has only "
@@ -117,9 +128,14 @@ class MixtureRecipe(StepCheckpointRecipe):
                 )
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
-        super().setup(cfg=cfg)  # type: ignore[misc]
+        try:
+            super().setup(cfg=cfg)  # type: ignore[misc]
+        except OSError as error:  # a logger's folder, for example; it names the file
+            raise UserError(f"{type(error).__name__}: {error}") from error
         if self._saved_mixture is None:
             self._controller.start()
+        if self.preemption is not None:
+            self.preemption.defer(self._timeout)
 
     def _update_recipe_state(self, ckpt_dict: dict[str, Any]) -> None:
         saved_seed = ckpt_dict.get(training.SEED_KEY)

@@ -57,6 +57,7 @@ class StepCheckpoints:
         self._group = dist.new_group(backend="gloo")
         self._writer: threading.Thread | None = None
         self._error: str | None = None
+        self._lost_contact: RuntimeError | None = None
 
     def newest(self) -> SavedStep | None:
         """Read the newest undamaged checkpoint's small part; None if none was ever completed.
@@ -65,9 +66,7 @@ class StepCheckpoints:
             UserError: if there are checkpoints and all are damaged.
         """
         folder = newest_undamaged(self._folder, self._group)
-        if folder is None:
-            return None
-        return SavedStep.read(folder)
+        return None if folder is None else SavedStep.read(folder)
 
     def refuse_leftovers(self) -> None:
         """Make sure that a fresh start cannot be taken for a run that was here before.
@@ -114,10 +113,13 @@ class StepCheckpoints:
 
         Raises:
             UserError: on every rank, if it failed.
+            RuntimeError: if another rank is gone.
         """
         if self._writer is not None:
             self._writer.join()
             self._writer = None
+        if self._lost_contact is not None:
+            raise self._lost_contact
         if self._error is not None:
             raise UserError(self._error)
 
@@ -146,14 +148,18 @@ class StepCheckpoints:
             files = {path.name: fingerprint(path) for path in mine}
         except BaseException as reason:  # what torch raises here is no Exception
             error = reason_of(reason)
-        # No rank may be left waiting here, whatever happened to it above.
-        ranks = all_ranks((files, error), self._group)
-        error = next((error for _, error in ranks if error is not None), None)
-        if self._rank == 0:
-            error = error or self._complete(step, partial, final, [files for files, _ in ranks])
-            if error is not None:
-                shutil.rmtree(partial, ignore_errors=True)
-        error = all_ranks(error, self._group)[0]
+        try:
+            # No rank may be left waiting here, whatever happened to it above.
+            ranks = all_ranks((files, error), self._group)
+            error = next((error for _, error in ranks if error is not None), None)
+            if self._rank == 0:
+                error = error or self._complete(step, partial, final, [part for part, _ in ranks])
+                if error is not None:
+                    shutil.rmtree(partial, ignore_errors=True)
+            error = all_ranks(error, self._group)[0]
+        except RuntimeError as reason:  # training meets the same, and says so
+            self._lost_contact = reason
+            return
         if error is not None:
             self._error = f"{final} could not be written: {error}; the checkpoints before it stay"
 

@@ -4,8 +4,9 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The part of a recipe that saves and resumes between two optimizer steps."""
+"""The part of a recipe that saves, resumes and stops between two optimizer steps."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from omegaconf import DictConfig
 from torch import nn
 from torchtune import utils
 
+from mos_tune.launcher import RESUMABLE
 from mos_tune.mixture import MixtureLoader
 from mos_tune.training.checkpoint_loading import SavedStep
 from mos_tune.training.components import is_off
+from mos_tune.training.preemption import Preemption
 from mos_tune.training.step_checkpoint import StepCheckpoints
 
 log = utils.get_logger("INFO")
@@ -38,6 +41,7 @@ class StepCheckpointRecipe:
 
     _checkpoints: StepCheckpoints | None = None
     _saved_step: SavedStep | None = None
+    preemption: Preemption | None = None
 
     @staticmethod
     def _stock_config(cfg: DictConfig) -> DictConfig:
@@ -69,10 +73,22 @@ class StepCheckpointRecipe:
         return self._saved_step.mixture["step"]
 
     def _save_checkpoint(self, step: int, is_last: bool, cfg: DictConfig) -> None:
-        """Save where the config wants it, and at the end of the run."""
-        if self._checkpoints is not None and (is_last or step % cfg.checkpoint.every_n_steps == 0):
+        """Save where the config wants it, at the end of the run, and to stop after this step."""
+        if self._checkpoints is None or self.preemption is None:
+            return
+        stop = self.preemption.agreed()
+        if stop or is_last or step % cfg.checkpoint.every_n_steps == 0:
             mixture = self._controller.state_dict()
             self._checkpoints.save(step, self._model, self._optimizers(), mixture)
+        if stop:
+            self._checkpoints.wait()
+            if utils.get_world_size_and_rank()[1] == 0:
+                print(
+                    f"\nmos-tune stopped by SIGTERM after step {step}, which is saved",
+                    file=sys.stderr,
+                )
+            super().cleanup()  # type: ignore[misc]  # the stock recipe's: the run has not ended
+            sys.exit(RESUMABLE)
 
     def _finish_checkpoints(self) -> None:
         if self._checkpoints is not None:

@@ -10,18 +10,24 @@ import gc
 import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torchtune
 import torchtune.training
 
 from mos_tune.errors import UserError
 
 TORCHTUNE_VERSION = "0.6.1"
+
+TIMEOUT_SECONDS = 600
+"""How long ranks wait for each other by default: NCCL's own; gloo's would be half an hour."""
 
 Seam = Mapping[str, Sequence[str]]
 """What a mixin builds on in a stock recipe: the methods and their parameters."""
@@ -84,6 +90,18 @@ def load_stock_recipe(file_name: str, class_name: str, seam: Seam = TRAINING) ->
             )
     vars(module)["training"] = _TrainingOnAnyDevice()
     return module
+
+
+def set_timeout(stock: ModuleType, timeout: timedelta) -> None:
+    """Bound how long the ranks of a stock recipe wait for each other.
+
+    It makes the process group without a timeout; the name in its module is the only handle.
+
+    Args:
+        stock (ModuleType): our private copy of the recipe's module.
+        timeout (timedelta): after it, a collective that misses a rank fails.
+    """
+    vars(stock)["init_process_group"] = partial(dist.init_process_group, timeout=timeout)
 
 
 class _TrainingOnAnyDevice:

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from mos_tune.datasets.medinstruct import medinstruct_dataset
+from mos_tune.errors import UnusableExample
 from mos_tune.tokenizers import CharTokenizer
 
 
@@ -33,3 +34,18 @@ def test_the_input_follows_the_instruction_if_there_is_one(tmp_path, context, pr
     assert f"<user>{prompt}<assistant>Flu." in text
     trained = [label for label in dataset[0]["labels"] if label != -100]
     assert tokenizer.decode(trained) == "Flu."
+
+
+def test_null_is_an_empty_text_and_makes_a_row_unusable(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {"instruction": "Name it.", "input": None, "output": "Flu."},
+        {"instruction": "Name it.", "input": "", "output": None},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = medinstruct_dataset(
+        CharTokenizer(), source="json", data_files=str(file), cache_dir=str(tmp_path)
+    )
+    assert dataset[0]["tokens"]
+    with pytest.raises(UnusableExample, match="a blank answer"):
+        dataset[1]

@@ -10,7 +10,7 @@ import datasets
 import pytest
 
 from mos_tune.datasets.p3 import draw_p3, p3_dataset
-from mos_tune.errors import UserError
+from mos_tune.errors import UnusableExample, UserError
 from mos_tune.tokenizers import CharTokenizer
 
 
@@ -108,12 +108,12 @@ def test_examples_are_tokenised_with_the_prompt_masked(p3):
     assert "big 7<" in tokenizer.decode(dataset[7]["tokens"], skip_special_tokens=False)
 
 
-def test_a_prompt_that_fills_the_length_is_dropped(p3, caplog):
-    tokenizer = CharTokenizer(max_seq_len=9)
-    # "big 7" leaves room for one token of the answer, "big 17" for none.
-    dataset = p3_dataset(tokenizer, source=p3, subsets=["big"], examples_per_subset=50)
-    assert len(dataset) == 10
-    assert "40 examples have no room for an answer" in caplog.text
+def test_an_empty_answer_makes_a_row_unusable(p3):
+    row = {"inputs_pretokenized": "a", "targets_pretokenized": " \n"}
+    datasets.Dataset.from_list([row]).to_parquet(f"{p3}/blank/train-00000-of-00001.parquet")
+    dataset = p3_dataset(CharTokenizer(), source=p3, subsets=["blank"])
+    with pytest.raises(UnusableExample, match="a blank answer"):
+        dataset[0]
 
 
 def test_a_split_that_no_subset_has_is_refused(p3):

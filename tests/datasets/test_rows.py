@@ -8,7 +8,8 @@ import pytest
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 from torchtune.datasets import SFTDataset
 
-from mos_tune.datasets.rows import RowsDataset, has_response, prompt_and_response
+from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
+from mos_tune.errors import UnusableExample
 from mos_tune.tokenizers import CharTokenizer
 
 ROWS = [{"q": "one", "a": "1"}, {"q": "two", "a": "22"}]
@@ -45,12 +46,21 @@ def test_only_the_response_is_trained_on():
 
 
 @pytest.mark.parametrize(
-    ("length", "expected"),
-    # <bos><user>, ten characters, <assistant>, one character, <eos>.
-    [(None, True), (100, True), (16, True), (14, True), (13, False), (5, False)],
+    ("prompt", "response", "reason"),
+    [(" \n", "x", "a blank prompt"), ("x", "", "a blank answer"), ("", "", "a blank prompt")],
 )
-def test_has_response(length, expected):
-    tokenizer = CharTokenizer(max_seq_len=length)
-    messages = prompt_and_response("0123456789", "x")
-    assert has_response(messages, tokenizer) is expected
-    assert expected is not all(tokenizer({"messages": messages})["mask"])
+def test_a_blank_part_makes_a_row_unusable(prompt, response, reason):
+    dataset = RowsDataset([{"q": prompt, "a": response}], to_messages, CharTokenizer())
+    assert len(dataset) == 1
+    with pytest.raises(UnusableExample, match=f"^{reason}$"):
+        dataset[0]
+
+
+def test_text_of_a_column():
+    row = {"text": " a b\n", "null": None, "number": 3, "list": ["a"]}
+    assert (text_of(row, "text"), text_of(row, "null")) == ("a b", "")
+    for column in ("number", "list"):
+        with pytest.raises(TypeError, match=f"{column} is .*expected text"):
+            text_of(row, column)
+    with pytest.raises(KeyError, match="gone"):
+        text_of(row, "gone")

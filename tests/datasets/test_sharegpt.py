@@ -10,11 +10,10 @@ import pytest
 from torchtune.datasets import chat_dataset
 
 from mos_tune.datasets.sharegpt import (
-    BrokenConversation,
     conversation_to_messages,
     sharegpt_dataset,
 )
-from mos_tune.errors import UserError
+from mos_tune.errors import UnusableExample
 from mos_tune.tokenizers import CharTokenizer
 
 
@@ -75,10 +74,13 @@ def test_conversations(conversation, expected):
         (turns(("human", "a"), ("system", "b"), ("gpt", "c")), "do not alternate"),
         (turns(("human", "a"), ("gpt", " \n")), "a blank turn"),
         (turns(("human", "a"), ("tool", "b"), ("gpt", "c")), "unknown role 'tool'"),
+        (None, "no question with an answer"),
+        (turns(("human", "a"), ("gpt", None)), "a turn without from or value"),
+        ([{"value": "a"}, {"from": "gpt", "value": "b"}], "a turn without from or value"),
     ],
 )
 def test_broken_conversations(conversation, reason):
-    with pytest.raises(BrokenConversation, match=reason):
+    with pytest.raises(UnusableExample, match=reason):
         conversation_to_messages(conversation)
 
 
@@ -89,24 +91,30 @@ def write(tmp_path, conversations):
     return {"source": "json", "data_files": str(file), "cache_dir": str(tmp_path)}
 
 
-def test_usable_rows_are_kept_and_the_others_counted(tmp_path, caplog):
-    source = write(tmp_path, [EMPTY, WHOLE, TWO_QUESTIONS, CONTINUED, EMPTY])
+@pytest.mark.parametrize(
+    ("conversation", "reason"),
+    [
+        ("hello", "conversations is 'hello', expected a list of turns"),
+        (["hello"], "a turn is 'hello', expected from and value"),
+        (turns(("human", 1), ("gpt", "b")), "the value of a turn is 1, expected text"),
+    ],
+)
+def test_what_is_no_conversation_is_an_error(conversation, reason):
+    with pytest.raises(TypeError, match=reason):
+        conversation_to_messages(conversation)
+
+
+def test_answers_are_trained_on_and_unusable_rows_say_so(tmp_path):
+    source = write(tmp_path, [EMPTY, WHOLE, TWO_QUESTIONS, CONTINUED])
     tokenizer = CharTokenizer()
     dataset = sharegpt_dataset(tokenizer, **source)
-    assert len(dataset) == 2
-    assert "end of an answer" not in tokenizer.decode(dataset[1]["tokens"])
-    trained = [label for label in dataset[0]["labels"] if label != -100]
+    assert len(dataset) == 4
+    assert "end of an answer" not in tokenizer.decode(dataset[3]["tokens"])
+    trained = [label for label in dataset[1]["labels"] if label != -100]
     assert tokenizer.decode(trained, truncate_at_eos=False) == "hellosee you"
-    assert "2 of 5 conversations" in caplog.text
-    assert "no question with an answer: 2" in caplog.text
-    assert "do not alternate: 1" in caplog.text
-
-
-def test_a_question_that_fills_the_length_is_dropped(tmp_path, caplog):
-    source = write(tmp_path, [turns(("human", "a" * 60), ("gpt", "b")), WHOLE])
-    dataset = sharegpt_dataset(CharTokenizer(max_seq_len=40), **source)
-    assert len(dataset) == 1
-    assert "no answer within max_seq_len: 1" in caplog.text
+    for unusable in (0, 2):
+        with pytest.raises(UnusableExample):
+            dataset[unusable]
 
 
 def test_torchtune_s_own_builder_stops_at_a_continued_conversation(tmp_path):
@@ -119,9 +127,3 @@ def test_torchtune_s_own_builder_stops_at_a_continued_conversation(tmp_path):
     )
     with pytest.raises(ValueError, match="Assistant message before expected user message"):
         dataset[0]
-
-
-def test_a_file_without_usable_conversations_is_refused(tmp_path):
-    source = write(tmp_path, [TWO_QUESTIONS, TWO_QUESTIONS])
-    with pytest.raises(UserError, match="sharegpt.json.*2 rows.*do not alternate: 2"):
-        sharegpt_dataset(CharTokenizer(), **source)

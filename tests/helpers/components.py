@@ -11,9 +11,13 @@ import signal
 import time
 from pathlib import Path
 
+import torch.distributed as dist
+from torch.optim import AdamW
+from torchtune.training import FullModelHFCheckpointer
 from torchtune.training.metric_logging import DiskLogger
 
 from mos_tune.errors import UserError
+from mos_tune.rewards import DifficultyReward
 
 
 def picky(names, *, size=3, seed):
@@ -24,6 +28,10 @@ def picky(names, *, size=3, seed):
 
 def open_ended(names, **options):
     raise OSError(f"no file {options['file']}")
+
+
+def causing():
+    raise RuntimeError("in short") from OSError("disk gone")
 
 
 def rows_dataset(tokenizer, *, rows):
@@ -46,3 +54,69 @@ class DyingLogger(DiskLogger):
             while self._after and not self._after.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def strike(fault: str, rank: int) -> None:
+    """Do to the process with this rank, or to the launcher, what happens to machines."""
+    if dist.get_rank() != rank or os.environ["TORCHELASTIC_RESTART_COUNT"] != "0":
+        return
+    launcher = int(os.environ["LAUNCHER_PID"])
+    if fault == "hang":
+        time.sleep(3600)
+    elif fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
+    elif fault == "terminate launcher":
+        os.kill(launcher, signal.SIGTERM)
+    elif fault == "terminate all twice":
+        workers = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+        for process in [launcher, *workers] * 2:
+            os.kill(int(process), signal.SIGTERM)
+    else:
+        raise RuntimeError(fault)
+
+
+class FaultyAdamW(AdamW):
+    """A fault in the middle of this process's step ``at``."""
+
+    def __init__(self, params, *, fault=None, at=0, rank=0, **options):
+        super().__init__(params, **options)
+        self._fault, self._left, self._rank = fault, at, rank
+
+    def step(self, closure=None):
+        self._left -= 1
+        if self._left == 0:
+            strike(self._fault, self._rank)
+        return super().step(closure)
+
+
+class FaultyReward(DifficultyReward):
+    """A fault in the pass before step 1, or in every update."""
+
+    def __init__(self, names, *, in_prepare=None, in_update=None, **options):
+        super().__init__(names, **options)
+        self._in_prepare, self._in_update = in_prepare, in_update
+
+    def prepare(self, model, probes):
+        if self._in_prepare:
+            strike(self._in_prepare, 0)
+        super().prepare(model, probes)
+
+    def measure(self, model, probes):
+        if self._in_update:
+            strike(self._in_update, 0)
+        return super().measure(model, probes)
+
+
+class FaultyCheckpointer(FullModelHFCheckpointer):
+    """A fault in every epoch-end export."""
+
+    def __init__(self, *arguments, in_export=None, **options):
+        super().__init__(*arguments, **options)
+        self._in_export = in_export
+
+    def save_checkpoint(self, *arguments, **options):
+        if self._in_export:
+            strike(self._in_export, 0)
+        return super().save_checkpoint(*arguments, **options)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.hf_models import tiny_llama
+from helpers.warm_python import warm_python
 from omegaconf import OmegaConf
 
 REPOSITORY = Path(__file__).parents[2]
@@ -108,23 +109,36 @@ def tune(
     settings: dict | Path,
     *overrides: str,
     processes: int = 2,
+    launcher: tuple[str, ...] | None = None,
     recipe: str = RECIPE,
     ok: bool = True,
 ) -> Run:
-    """Run ``tune run`` on a config, or on a config file, from the repository's folder."""
+    """Run ``tune run`` on a config, or on a config file, from the repository's folder.
+
+    With options for the ``launcher``, if only an empty tuple, it is the program that users start.
+    """
     if isinstance(settings, Path):
         file = directory = settings
     else:
         directory = Path(settings["output_dir"])
         file = directory.with_suffix(".yaml")
         OmegaConf.save(OmegaConf.create(settings), file)
-    tune_program = str(Path(sys.executable).with_name("tune"))
-    command = [tune_program, "run", "--nproc_per_node", str(processes), recipe]
+    command = [warm_python(), "-m", "torchtune._cli.tune"]
+    if launcher is not None:
+        program = str(Path(sys.executable).with_name("tune"))
+        # exec keeps the process, which the workers can then find.
+        command = ["sh", "-c", 'LAUNCHER_PID=$$ exec "$@"', "sh", program]
+    command += ["run", *(launcher or ()), "--nproc_per_node", str(processes), recipe]
     path = ["tests", *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
         [*command, "--config", str(file), *overrides],
         cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)},
+        env=os.environ
+        | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHON_EXEC": warm_python(),  # what torchrun starts instead of Python
+        },
         capture_output=True,
         text=True,
         timeout=300,

@@ -29,5 +29,5 @@ def test_infinite_temperature_is_uniform(temperature):
 
 @pytest.mark.parametrize("temperature", [0, -1, math.nan, "warm", None])
 def test_temperature_must_be_above_0(temperature):
-    with pytest.raises(UserError, match=f"sampler.temperature .* got {temperature}"):
+    with pytest.raises(UserError, match=f"sampler.temperature .* got {temperature!r}"):
         tempered_prior(SIZES, temperature)

@@ -119,7 +119,7 @@ def test_padding_is_a_token_of_its_own():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(UserError, match="max_seq_len must be null or at least 1, got 0"):
+    with pytest.raises(UserError, match="max_seq_len must be a whole number of at least 1, got 0"):
         CharTokenizer(max_seq_len=0)
     with pytest.raises(UserError, match="system, user and assistant, got .* role 'ipython'"):
         CharTokenizer().tokenize_messages([Message(role="ipython", content="1")])

@@ -242,8 +242,13 @@ def test_errors_name_the_file_and_what_was_expected(tmp_path: Path) -> None:
     directory = str(write_tokenizer(tmp_path / "d", INST))
     with pytest.raises(UserError, match="no system here"):
         HFChatTokenizer(directory).tokenize_messages(conversation(("system", "x"), ("user", "y")))
-    with pytest.raises(UserError, match="max_seq_len is 0; expected null or at least 1"):
+    with pytest.raises(UserError, match="max_seq_len must be a whole number of at least 1, got 0"):
         HFChatTokenizer(directory, max_seq_len=0)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        broken = write_tokenizer(tmp_path / name, CHATML)
+        (broken / name).write_text((broken / name).read_text()[:50])
+        with pytest.raises(UserError, match=f"^tokenizer.tokenizer_dir: {broken / name} is "):
+            HFChatTokenizer(str(broken))
     picture = Message(role="user", content=[{"type": "image", "content": None}])
     with pytest.raises(UserError, match="holds image content"):
         HFChatTokenizer(directory).tokenize_messages([picture])

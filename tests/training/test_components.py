@@ -44,6 +44,11 @@ def test_errors_inside_carry_the_key():
         build("dataset.x", section("open_ended", file="a.json"), ["a"])
 
 
+def test_the_cause_of_an_error_is_said_too():
+    with pytest.raises(UserError, match=r"causing\): RuntimeError: in short: OSError: disk gone$"):
+        build("dataset.x", section("causing"))
+
+
 def test_a_section_needs_a_component():
     with pytest.raises(UserError, match=r"reward must name a builder as reward._component_, got 3"):
         build("reward", 3)

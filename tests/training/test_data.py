@@ -53,13 +53,14 @@ def test_an_unreadable_example_is_named():
         Examples("dataset.b", Broken(), [3, 7])[1]
 
 
-def test_held_out_examples_need_a_response():
-    # Of 40 examples only number 0 has one, which is not held out.
-    rows = [{"tokens": [1, 2], "labels": [-100, 2 if i == 0 else -100]} for i in range(40)]
+def test_what_is_left_out_is_neither_trained_on_nor_held_out():
+    rows = [{"tokens": [1, 9], "labels": [-100, 9 if i % 2 else -100]} for i in range(40)]
     dataset = {"_component_": "helpers.components.rows_dataset", "rows": rows}
-    validation = {"every_n_steps": 1, "fraction": 0.05, "max_examples": 3}
+    validation = {"every_n_steps": 1, "fraction": 0.2, "max_examples": 3}
     cfg = OmegaConf.create({"dataset": {"a": dataset}, "validation": validation})
-    with pytest.raises(
-        UserError, match=r"validation.fraction of dataset.a: none of its 2 examples"
-    ):
-        load_data(cfg, TOKENIZER, seed=5)
+    data = load_data(cfg, TOKENIZER, seed=5)
+    usable = list(range(1, 40, 2))
+    train, held = hold_out(20, 0.2, seed=5, name="a")
+    assert data.sizes == {"a": 16}
+    assert data.train["a"].indices == [usable[position] for position in train]
+    assert data.held_out["a"].indices == [usable[position] for position in held[:3]]

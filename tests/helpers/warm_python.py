@@ -1,0 +1,144 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""A ``python -m`` that has torchtune imported already.
+
+Importing it takes longer than all else in a small run, once for ``tune run`` and once more for
+every process that it starts. So one server imports everything and forks for each start. What runs
+is what Python itself would run, under the same arguments, environment and folder.
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+PRELOADED = (
+    "torchtune._cli.tune",
+    "torchtune.training",
+    "torch.distributed.checkpoint",
+    "torch.distributed.fsdp",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "mos_tune.training",
+    "mos_tune.tokenizers",
+    "mos_tune.models",
+)
+
+# What stands in for Python: it lends its standard streams to a fork, passes signals on to it, and
+# ends as it ends. Killed itself, it takes the fork along, whose keeper sees the socket close.
+CLIENT = """#!{python} -IS
+import json, os, signal, socket, sys
+link = socket.socket(socket.AF_UNIX)
+link.connect({address!r})
+socket.send_fds(link, [b"."], [0, 1, 2])
+answers = link.makefile("rw")
+print(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]), file=answers, flush=True)
+pid = int(answers.readline())
+for one in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    signal.signal(one, lambda number, frame: os.kill(pid, number))
+code = int(answers.readline() or -signal.SIGKILL)
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+@cache
+def warm_python() -> str:
+    """Start the server, once for this process, and give the program to call in Python's place."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-python-"))
+    address = str(folder / "socket")
+    program = folder / "python"
+    program.write_text(CLIENT.format(python=sys.executable, address=address))
+    program.chmod(0o700)
+    # The server ends when its standard input does: when this process is gone.
+    server = subprocess.Popen(
+        [sys.executable, __file__, address],
+        stdin=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    while not os.path.exists(address):
+        assert server.poll() is None, "the server of warm_python did not start"
+        time.sleep(0.05)
+    return str(program)
+
+
+def _serve(address: str) -> socket.socket:
+    """Fork for every client, and return its connection in the fork."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(f"{address}.new")
+    server.listen(64)
+    os.rename(f"{address}.new", address)
+    while True:
+        ready, _, _ = select.select([0, server], [], [])
+        if 0 in ready:
+            shutil.rmtree(os.path.dirname(address))
+            sys.exit()
+        client, _ = server.accept()
+        if os.fork() == 0:
+            server.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return client
+        client.close()
+
+
+def _keep(client: socket.socket) -> list:
+    """Fork once more, and return the client's request there; here, wait for the end of either."""
+    _, descriptors, _, _ = socket.recv_fds(client, 1, 3)
+    request = client.makefile().readline()
+    pid = os.fork()
+    if pid == 0:
+        client.close()
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        return json.loads(request)
+    for descriptor in (0, 1, 2, *descriptors):
+        os.close(descriptor)
+    client.sendall(b"%d\n" % pid)
+    end = os.pidfd_open(pid)
+    ready, _, _ = select.select([client, end], [], [])
+    if end not in ready:
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if end in ready:
+        client.sendall(b"%d\n" % code)
+    os._exit(0)
+
+
+def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+    """Be ``python [-u] -m module ...``, started in ``folder``."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.stdout.reconfigure(line_buffering=True)
+    added = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[:0] = [folder, *(os.path.abspath(path) for path in added)]
+    _, module, *rest = [argument for argument in arguments if argument != "-u"]
+    sys.argv = [module, *rest]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this file's folder
+    for name in PRELOADED:
+        importlib.import_module(name)
+    gc.freeze()  # else every fork copies and collects all of it at its end
+    _become(*_keep(_serve(sys.argv[1])))

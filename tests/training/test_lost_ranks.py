@@ -1,0 +1,51 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from helpers.ranks import on_ranks
+
+from mos_tune.training.lost_ranks import answer, is_lost_contact, what_happened
+
+
+def _miss(rank, world_size):
+    """Rank 2 misses a collective of a group with a short timeout, and later fails itself."""
+    group = dist.new_group(backend="gloo", timeout=timedelta(seconds=1))
+    if rank == 2:
+        dist.barrier()
+        answer(rank, lost_contact=False)
+        dist.barrier()
+        return None
+    try:
+        dist.all_reduce(torch.ones(1), group=group)
+    except RuntimeError as caught:
+        error = caught
+    lost_contact = is_lost_contact(error)
+    answer(rank, lost_contact)
+    silent = what_happened(error, seconds=3)
+    dist.barrier()
+    dist.barrier()
+    return lost_contact, silent, what_happened(error)
+
+
+def test_the_rank_that_is_gone_or_failed_is_named(tmp_path):
+    first, second, _ = on_ranks(3, _miss, tmp_path)
+    for lost_contact, silent, failed in (first, second):
+        assert lost_contact
+        assert silent.startswith("rank 2 no longer answers (") and silent.endswith(")")
+        assert "gloo/transport" not in silent
+        assert failed == "rank 2 stopped with an error"
+
+
+def test_an_error_of_ones_own_is_not_lost_contact():
+    for error in (ValueError("timed out"), RuntimeError("size 3 is not 4")):
+        assert not is_lost_contact(error)
+    try:
+        raise RuntimeError("reading the file timed out")
+    except RuntimeError as error:
+        assert not is_lost_contact(error)
+    assert is_lost_contact(dist.DistBackendError("whatever"))
