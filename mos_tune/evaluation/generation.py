@@ -8,6 +8,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from hashlib import blake2b
 
 import torch
 from torch import Tensor
@@ -151,3 +152,9 @@ class Sampler:
         if self._top_k is not None:
             kept[self._top_k :] = False
         return int(tokens[torch.multinomial(ordered * kept, 1, generator=generator)])
+
+
+def seed_of(seed: int, index: int) -> int:
+    """Give the seed of one answer out of the run's; torch's generator takes 32 bits of it."""
+    digest = blake2b(f"{seed} {index}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little")

@@ -8,7 +8,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -21,8 +20,8 @@ from tqdm import tqdm
 
 from mos_tune.errors import UserError
 from mos_tune.evaluation.gen_kwargs import GenerationOptions
-from mos_tune.evaluation.generation import Sampler, generate, greedy
-from mos_tune.evaluation.ranks import Ranks
+from mos_tune.evaluation.generation import Sampler, generate, greedy, seed_of
+from mos_tune.evaluation.ranks import Ranks, in_batches
 from mos_tune.evaluation.scoring import Score, score
 from mos_tune.evaluation.text import Text
 
@@ -121,7 +120,7 @@ class TorchtuneLM(LM):
         with tqdm(total=len(requests), desc="Answers") as bar:
             for options, prompts in groups.items():
                 prompts.sort(key=lambda prompt: -len(prompt[0]))
-                batches = list(_batches(prompts, self._batch_size))
+                batches = list(in_batches(prompts, self._batch_size))
                 done = self.ranks.run("answer", batches, on_progress=bar.update, options=options)
                 for batch, texts in zip(batches, done, strict=True):
                     for (_, index), text in zip(batch, texts, strict=True):
@@ -153,7 +152,7 @@ class TorchtuneLM(LM):
         inputs = sorted(places, key=lambda read: (-len(read), read))
         batches = [
             [(list(read), [list(pairs[index][1]) for index in places[read]]) for read in some]
-            for some in _batches(inputs, self._batch_size)
+            for some in in_batches(inputs, self._batch_size)
         ]
         with tqdm(total=len(inputs), desc=title) as bar:
             done = self.ranks.run("score", batches, on_progress=bar.update)
@@ -170,7 +169,7 @@ class TorchtuneLM(LM):
     def _answer(self, batch: Sequence[tuple[list[int], int]], options: Any) -> list[str]:
         choose = greedy
         if options.temperature > 0:
-            seeds = [_seed_of(self._seed, index) for _, index in batch]
+            seeds = [seed_of(self._seed, index) for _, index in batch]
             choose = Sampler(seeds, options.temperature, options.top_k, options.top_p)
         # No stop string has more tokens than bytes, and the first token may lose a space.
         tail = max((len(text.encode()) for text in options.until), default=0) + 1
@@ -178,7 +177,8 @@ class TorchtuneLM(LM):
         def is_finished(tokens: Sequence[int]) -> bool:
             if tokens[-1] in self._text.stop_ids:
                 return True
-            return bool(options.until) and _ends(self._text.decode(tokens[-tail:]), options.until)
+            end = self._text.decode(tokens[-tail:]) if options.until else ""
+            return any(stop in end for stop in options.until)
 
         rows = generate(
             self._model,
@@ -197,16 +197,3 @@ class TorchtuneLM(LM):
         for stop in until:
             text = text.split(stop, 1)[0]
         return text
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
-    return (items[first : first + size] for first in range(0, len(items), size))
-
-
-def _ends(text: str, until: Iterable[str]) -> bool:
-    return any(stop in text for stop in until)
-
-
-def _seed_of(seed: int, index: int) -> int:
-    digest = blake2b(f"{seed} {index}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "little")

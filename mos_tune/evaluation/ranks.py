@@ -6,7 +6,7 @@
 
 """Work that rank 0 hands out and all ranks do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -91,3 +91,8 @@ class Ranks:
         """Let the other ranks return from :meth:`serve`."""
         if self._many:
             dist.scatter_object_list([None], [None] * self.world_size, src=0, group=self._group)
+
+
+def in_batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
+    """Cut a sequence into pieces of ``size``, the last of which may be shorter."""
+    return (items[first : first + size] for first in range(0, len(items), size))
