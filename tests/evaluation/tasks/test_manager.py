@@ -21,8 +21,8 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager, get_task_dict
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.tasks import mmlu_means, task_manager
-from mos_tune.evaluation.tasks.mmlu import GROUPS, SUBJECTS
+from mos_tune.evaluation.mmlu import GROUPS, SUBJECTS, mmlu_means
+from mos_tune.evaluation.tasks import task_manager
 from mos_tune.prepare.mathematics import SUBJECTS as MATH_SUBJECTS
 
 SOME_TASKS = ["mos_mmlu_anatomy", "mos_gsm8k", "mos_math_number_theory"]
