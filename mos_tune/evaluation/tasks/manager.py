@@ -25,17 +25,16 @@ def task_manager(data_dir: Path | None = None, *, include_defaults: bool = True)
 
     - ``mos_mmlu``: the 57 subjects without examples, in ``mos_mmlu_mathematics``,
       ``mos_mmlu_medicine`` and ``mos_mmlu_others``. A group's accuracy is the mean over its
-      subjects, each counting the same; :func:`mos_tune.evaluation.mmlu.mmlu_means`
-      has the mean over questions too.
+      subjects, each counting the same; :func:`mos_tune.evaluation.mmlu.add_mmlu_means`
+      adds the mean over questions.
     - ``mos_gsm8k`` (one task): lm-eval's ``gsm8k_cot`` with the first five of its examples.
     - ``mos_math``: lm-eval's ``minerva_math`` with five examples, over the 7 subjects. Needs
-      ``lm-eval[math]``.
+      ``lm-eval[math]``, 0.4.7 or newer: in 0.4.5 ``minerva_math`` itself cannot be loaded.
     - ``mos_paper``: all of it.
 
     Args:
         data_dir: Directory that ``python -m mos_tune.prepare.benchmarks`` has filled, to be read
             in place of the hub; the prompts are the same. lm-eval's own tasks know nothing of it.
-
         include_defaults: Whether lm-eval's own tasks are known too. It takes lm-eval seconds to
             find them (5 to 15 on two cores); the paper's alone take a tenth of a second.
 
