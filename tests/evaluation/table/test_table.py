@@ -47,13 +47,14 @@ def write_run(
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     task = {"alias": "", "version": 1.0, "n_shot": 0, "n_samples": 100, **(about or {})}
+    group = {"alias": "", "version": 1.0, "n_shot": None, "n_samples": None}
     write_results(
         folder,
         name=name,
         checkpoint={"dir": str(folder), "fingerprint": str(folder), "step": 40},
         mixture=mixture,
         scores=scores,
-        tasks=dict.fromkeys(scores, task),
+        tasks={name: group if name in ("mos_mmlu", "mos_math") else task for name in scores},
         evaluation={"config": config or {}, "software": {}, "world_size": 1, "seconds": 1.0},
     )
     return folder
@@ -182,7 +183,7 @@ def test_different_judges_and_members(tmp_path: Path) -> None:
     math = {"mos_math": {"exact_match,none": 0.5}, "mos_math_algebra": {"exact_match,none": 0.5}}
     one = write_run(tmp_path / "c", math)
     two = write_run(tmp_path / "d", math, about={"n_samples": 9})
-    assert "MATH cannot be compared: n_samples of mos_math" in error(one, two)
+    assert "MATH cannot be compared: n_samples of mos_math_algebra is 100 in" in error(one, two)
 
 
 def test_bad_input(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from helpers.benchmarks import LETTER, mmlu_answers, write_benchmarks
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
-from lm_eval.evaluator import simple_evaluate
+from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager, get_task_dict
 from lm_eval.utils import make_table
 
@@ -163,14 +163,9 @@ class AlwaysTheSame(LM):
         return [says] * len(requests)
 
 
-def test_scores_of_a_known_model(manager: TaskManager) -> None:
-    results = simple_evaluate(
-        AlwaysTheSame(),
-        tasks=["mos_paper"],
-        task_manager=manager,
-        bootstrap_iters=0,
-        log_samples=False,
-    )
+def test_scores_of_a_known_model(manager: TaskManager, paper: dict[Any, Any]) -> None:
+    loaded = manager.load(["mos_paper"]) if hasattr(manager, "load") else paper
+    results = evaluate(AlwaysTheSame(), loaded, bootstrap_iters=0, log_samples=False)
     scores = results["results"]
     accuracy = {s: mean(a == LETTER for a in mmlu_answers(s)) for s in SUBJECTS}
     assert {s: scores[f"mos_mmlu_{s}"]["acc,none"] for s in SUBJECTS} == pytest.approx(accuracy)
