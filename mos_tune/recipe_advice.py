@@ -14,7 +14,7 @@ this module whenever Python starts. It must stay light: no import but ``sys`` at
 
 import sys
 
-RECIPES = ("full_finetune_mos_distributed",)
+RECIPES = ("full_finetune_mos_distributed", "eleuther_eval_mos")
 
 
 class _Adviser:

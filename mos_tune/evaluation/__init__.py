@@ -5,3 +5,8 @@
 # LICENSE file in the root directory of this source tree.
 
 """Evaluation of a trained checkpoint with lm-eval."""
+
+from mos_tune.evaluation.checkpoint import exported_checkpoint
+from mos_tune.evaluation.results import read_results, write_results
+
+__all__ = ["exported_checkpoint", "read_results", "write_results"]

@@ -87,19 +87,6 @@ MMLU_GROUPS = {
 """Subjects of each of our lm-eval groups."""
 
 
-def add_mmlu_means(output: Mapping[str, Any]) -> None:
-    """Adds to lm-eval's output what :func:`mmlu_means` says, so that its table shows it.
-
-    Args:
-        output: What ``lm_eval.evaluator.evaluate`` returned; changed in place.
-    """
-    sizes = {task: asked["effective"] for task, asked in output["n-samples"].items()}
-    for group, metrics in mmlu_means(output["results"], sizes).items():
-        for table in (output["results"], output.get("groups", {})):
-            if group in table:
-                table[group].update(metrics)
-
-
 def mmlu_means(
     scores: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, int]
 ) -> dict[str, dict[str, float]]:

@@ -60,6 +60,7 @@ from mos_tune.errors import UserError
 FILE_NAME = "results.json"
 FORMAT = 1
 
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _SAMPLES = 32
 _SAMPLE_BYTES = 1 << 16
 
@@ -74,21 +75,15 @@ def read_results(path: Path) -> dict[str, Any]:
         dict[str, Any]: its content; see the module.
 
     Raises:
-        UserError: if it is missing or not such a file.
+        UserError: if it is missing, not such a file, or not of the weights beside it.
     """
     if path.is_dir():
         path = path / FILE_NAME
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}; was the run evaluated?"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(results, dict) or results.get("format") != FORMAT:
-        found = results.get("format") if isinstance(results, dict) else type(results).__name__
-        raise UserError(f"{path} has the format {found}, expected mos-tune's format {FORMAT}")
+    results = _read(path)
+    weights = weight_files(path.parent)
+    # torchtune copies all small files of the model it starts from into the exports.
+    if weights and results["checkpoint"]["fingerprint"] != fingerprint(weights):
+        raise UserError(f"{path} is of other weights than those beside it; evaluate them")
     return results
 
 
@@ -122,7 +117,7 @@ def write_results(
     path = folder / FILE_NAME
     old: dict[str, Any] = {"scores": {}, "tasks": {}, "evaluations": []}
     if path.exists():
-        found = read_results(path)
+        found = _read(path)
         if found["checkpoint"]["fingerprint"] == checkpoint["fingerprint"]:
             old = found
     kept = {task: about for task, about in old["tasks"].items() if task not in tasks}
@@ -152,6 +147,26 @@ def write_results(
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}; was the run evaluated?"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(results, dict) or results.get("format") != FORMAT:
+        found = results.get("format") if isinstance(results, dict) else type(results).__name__
+        raise UserError(f"{path} has the format {found}, expected mos-tune's format {FORMAT}")
+    return results
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Give the files of a checkpoint's folder that hold weights."""
+    return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
 
 
 def fingerprint(files: list[Path]) -> str:

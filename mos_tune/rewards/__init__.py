@@ -8,7 +8,12 @@
 
 from mos_tune.rewards.base import Reward
 from mos_tune.rewards.difficulty import DifficultyReward
-from mos_tune.rewards.forward import hidden_states, measuring, response_log_likelihood
+from mos_tune.rewards.forward import (
+    forward_with_head,
+    hidden_states,
+    measuring,
+    response_log_likelihood,
+)
 from mos_tune.rewards.probes import ProbeBatch, Probes
 from mos_tune.rewards.transferability import TransferabilityReward
 
@@ -18,6 +23,7 @@ __all__ = [
     "Probes",
     "Reward",
     "TransferabilityReward",
+    "forward_with_head",
     "hidden_states",
     "measuring",
     "response_log_likelihood",

@@ -31,12 +31,26 @@ def measuring(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _forward(model: TransformerDecoder, tokens: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+def forward_with_head(
+    model: TransformerDecoder, tokens: Tensor, head: Callable[[Tensor], Tensor], **options: Tensor
+) -> Tensor:
+    """Run the model with ``head`` in place of the output projection.
+
+    Args:
+        model (TransformerDecoder): torchtune's, sharded by FSDP2 or not.
+        tokens (Tensor): token ids with shape ``[b, s]``.
+        head (Callable[[Tensor], Tensor]): gets the hidden states after the final norm, shape
+            ``[b, s, d]``.
+        **options (Tensor): passed on to the model: ``mask``, ``input_pos``.
+
+    Returns:
+        Tensor: what ``head`` returns.
+    """
     # Shadowing the bound method keeps this inside model.forward, where FSDP2 has gathered the
     # parameters of norm and output; calling the parts one by one would skip its hooks.
     model.unembed = lambda hidden: head(model.norm(hidden))
     try:
-        return model(tokens)
+        return model(tokens, **options)
     finally:
         del model.unembed
 
@@ -51,7 +65,7 @@ def hidden_states(model: TransformerDecoder, tokens: Tensor) -> Tensor:
     Returns:
         Tensor: hidden states with shape ``[b, s, d]``.
     """
-    return _forward(model, tokens, lambda hidden: hidden)
+    return forward_with_head(model, tokens, lambda hidden: hidden)
 
 
 def response_log_likelihood(
@@ -91,7 +105,7 @@ def response_log_likelihood(
             ]
         )
 
-    log_likelihoods = _forward(model, tokens, head).double()
+    log_likelihoods = forward_with_head(model, tokens, head).double()
     rows = wanted.nonzero()[:, 0]
     sums = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
     return sums.index_add_(0, rows, log_likelihoods), wanted.sum(dim=1)

@@ -9,6 +9,7 @@
 import gc
 import importlib.util
 import inspect
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -22,8 +23,10 @@ from mos_tune.errors import UserError
 
 TORCHTUNE_VERSION = "0.6.1"
 
-# What our mixin builds on: the method and its parameters.
-_SEAM = {
+Seam = Mapping[str, Sequence[str]]
+"""What a mixin builds on in a stock recipe: the methods and their parameters."""
+
+TRAINING: Seam = {
     "setup": ["self", "cfg"],
     "train": ["self"],
     "cleanup": ["self"],
@@ -40,7 +43,7 @@ _SEAM = {
 }
 
 
-def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
+def load_stock_recipe(file_name: str, class_name: str, seam: Seam = TRAINING) -> ModuleType:
     """Load a private copy of a stock recipe's module, to be subclassed.
 
     torchtune ships its recipes beside the package and forbids importing them by name, so the file
@@ -50,6 +53,7 @@ def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
     Args:
         file_name (str): the recipe's file, such as ``"full_finetune_distributed.py"``.
         class_name (str): the recipe class in it.
+        seam (Seam): what the recipe must have. Default: what a training recipe must.
 
     Returns:
         ModuleType: the module, able to run on the CPU too.
@@ -71,9 +75,9 @@ def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     recipe = getattr(module, class_name, None)
-    for method, expected in _SEAM.items():
+    for method, expected in seam.items():
         found = list(inspect.signature(getattr(recipe, method, lambda: None)).parameters)
-        if found != expected:
+        if found != list(expected):
             raise UserError(
                 f"{class_name}.{method} in {path} takes {found}, mos-tune expects {expected}; "
                 "has the file been changed?"

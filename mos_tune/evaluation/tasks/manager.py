@@ -18,15 +18,20 @@ from mos_tune.errors import UserError
 from mos_tune.evaluation.tasks.configs import BenchmarkTask, benchmark_tasks, groups
 
 
-def task_manager(data_dir: Path | None = None, *, include_defaults: bool = True) -> TaskManager:
+def task_manager(
+    data_dir: Path | None = None,
+    *,
+    include_path: Path | None = None,
+    include_defaults: bool = True,
+) -> TaskManager:
     """Returns a manager that knows lm-eval's tasks and the paper's.
 
     These groups are added; their tasks keep lm-eval's prompts and answer checks:
 
     - ``mos_mmlu``: the 57 subjects without examples, in ``mos_mmlu_mathematics``,
       ``mos_mmlu_medicine`` and ``mos_mmlu_others``. A group's accuracy is the mean over its
-      subjects, each counting the same; :func:`mos_tune.evaluation.mmlu.add_mmlu_means`
-      adds the mean over questions.
+      subjects, each counting the same; :func:`mos_tune.evaluation.mmlu.mmlu_means` has
+      the mean over questions too.
     - ``mos_gsm8k`` (one task): lm-eval's ``gsm8k_cot`` with the first five of its examples.
     - ``mos_math``: lm-eval's ``minerva_math`` with five examples, over the 7 subjects. Needs
       ``lm-eval[math]``, 0.4.7 or newer: in 0.4.5 ``minerva_math`` itself cannot be loaded.
@@ -35,6 +40,7 @@ def task_manager(data_dir: Path | None = None, *, include_defaults: bool = True)
     Args:
         data_dir: Directory that ``python -m mos_tune.prepare.benchmarks`` has filled, to be read
             in place of the hub; the prompts are the same. lm-eval's own tasks know nothing of it.
+        include_path: Directory with configs of the user's own tasks.
         include_defaults: Whether lm-eval's own tasks are known too. It takes lm-eval seconds to
             find them (5 to 15 on two cores); the paper's alone take a tenth of a second.
 
@@ -59,8 +65,12 @@ def task_manager(data_dir: Path | None = None, *, include_defaults: bool = True)
         (Path(directory.name) / f"{name}.yaml").write_text(json.dumps(config), encoding="utf-8")
     # lm-eval 0.4.9.2 prints where a task's config is, seen from its own folder, and fails if that
     # is elsewhere. It only compares the beginnings of paths: the detour is one that it can print.
-    detour = os.path.relpath(os.path.realpath(directory.name), os.path.realpath(base_dir))
-    manager = TaskManager(include_path=str(base_dir / detour), include_defaults=include_defaults)
+    found = [Path(directory.name), *filter(None, [include_path])]
+    detours = [os.path.relpath(path.resolve(), base_dir.resolve()) for path in found]
+    manager = TaskManager(
+        include_path=[str(base_dir / detour) for detour in detours],
+        include_defaults=include_defaults,
+    )
     # lm-eval reads a config when its task is asked for: the files live as long as the manager.
     manager.mos_tune_configs = directory
     return manager

@@ -22,7 +22,8 @@ from lm_eval.tasks import TaskManager, get_task_dict
 from lm_eval.utils import make_table
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.mmlu import GROUPS, MMLU_GROUPS, SUBJECTS, add_mmlu_means
+from mos_tune.evaluation.mmlu import GROUPS, MMLU_GROUPS, SUBJECTS
+from mos_tune.evaluation.outcome import put_means
 from mos_tune.evaluation.tasks import task_manager
 from mos_tune.prepare.mathematics import SUBJECTS as MATH_SUBJECTS
 
@@ -170,7 +171,7 @@ def test_scores_of_a_known_model(manager: TaskManager, paper: dict[Any, Any]) ->
     accuracy = {s: mean(a == LETTER for a in mmlu_answers(s)) for s in SUBJECTS}
     assert {s: scores[f"mos_mmlu_{s}"]["acc,none"] for s in SUBJECTS} == pytest.approx(accuracy)
     by_lm_eval = {group: scores[group]["acc,none"] for group in MMLU_GROUPS}
-    add_mmlu_means(results)
+    put_means(results)
     for group, subjects in MMLU_GROUPS.items():
         expected = mean(accuracy[s] for s in subjects)
         assert by_lm_eval[group] == pytest.approx(expected)
