@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mos_tune.evaluation.tasks import mmlu_means
+from mos_tune.evaluation.mmlu import mmlu_means
 
 
 def put_means(output: Mapping[str, Any]) -> None:

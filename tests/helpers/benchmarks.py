@@ -7,7 +7,7 @@
 import json
 from pathlib import Path
 
-from mos_tune.evaluation.tasks.mmlu import SUBJECTS
+from mos_tune.evaluation.mmlu import SUBJECTS
 from mos_tune.prepare.mathematics import SUBJECTS as MATH_SUBJECTS
 
 LETTER = 1

@@ -7,6 +7,5 @@
 """The paper's benchmarks as lm-eval tasks: MMLU in three groups, GSM8K and MATH."""
 
 from mos_tune.evaluation.tasks.manager import task_manager
-from mos_tune.evaluation.tasks.mmlu import mmlu_means
 
-__all__ = ["mmlu_means", "task_manager"]
+__all__ = ["task_manager"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mos_tune.evaluation.mmlu import GROUPS, SUBJECTS
 from mos_tune.evaluation.tasks.math_examples import EXAMPLES, five_examples
-from mos_tune.evaluation.tasks.mmlu import GROUPS, SUBJECTS
 
 _MATH = {
     "algebra": "algebra",

@@ -30,10 +30,11 @@ def task_manager(
 
     - ``mos_mmlu``: the 57 subjects without examples, in ``mos_mmlu_mathematics``,
       ``mos_mmlu_medicine`` and ``mos_mmlu_others``. A group's accuracy is the mean over its
-      subjects, each counting the same; :func:`mmlu_means` has the mean over questions too.
+      subjects, each counting the same; :func:`mos_tune.evaluation.mmlu.mmlu_means` has
+      the mean over questions too.
     - ``mos_gsm8k`` (one task): lm-eval's ``gsm8k_cot`` with the first five of its examples.
     - ``mos_math``: lm-eval's ``minerva_math`` with five examples, over the 7 subjects. Needs
-      ``lm-eval[math]``.
+      ``lm-eval[math]``, 0.4.7 or newer: in 0.4.5 ``minerva_math`` itself cannot be loaded.
     - ``mos_paper``: all of it.
 
     Args:

@@ -17,12 +17,14 @@ from helpers.benchmarks import LETTER, mmlu_answers, write_benchmarks
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
-from lm_eval.evaluator import simple_evaluate
+from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager, get_task_dict
+from lm_eval.utils import make_table
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.tasks import mmlu_means, task_manager
-from mos_tune.evaluation.tasks.mmlu import GROUPS, SUBJECTS
+from mos_tune.evaluation.mmlu import GROUPS, MMLU_GROUPS, SUBJECTS
+from mos_tune.evaluation.outcome import put_means
+from mos_tune.evaluation.tasks import task_manager
 from mos_tune.prepare.mathematics import SUBJECTS as MATH_SUBJECTS
 
 SOME_TASKS = ["mos_mmlu_anatomy", "mos_gsm8k", "mos_math_number_theory"]
@@ -162,26 +164,22 @@ class AlwaysTheSame(LM):
         return [says] * len(requests)
 
 
-def test_scores_of_a_known_model(manager: TaskManager) -> None:
-    results = simple_evaluate(
-        AlwaysTheSame(),
-        tasks=["mos_paper"],
-        task_manager=manager,
-        bootstrap_iters=0,
-        log_samples=False,
-    )
-    scores, sizes = results["results"], results["n-samples"]
+def test_scores_of_a_known_model(manager: TaskManager, paper: dict[Any, Any]) -> None:
+    loaded = manager.load(["mos_paper"]) if hasattr(manager, "load") else paper
+    results = evaluate(AlwaysTheSame(), loaded, bootstrap_iters=0, log_samples=False)
+    scores = results["results"]
     accuracy = {s: mean(a == LETTER for a in mmlu_answers(s)) for s in SUBJECTS}
     assert {s: scores[f"mos_mmlu_{s}"]["acc,none"] for s in SUBJECTS} == pytest.approx(accuracy)
-    ours = mmlu_means(scores, {task: size["effective"] for task, size in sizes.items()})
-    for name, subjects in {**GROUPS, "": SUBJECTS}.items():
-        group = f"mos_mmlu_{name}".rstrip("_")
+    by_lm_eval = {group: scores[group]["acc,none"] for group in MMLU_GROUPS}
+    put_means(results)
+    for group, subjects in MMLU_GROUPS.items():
         expected = mean(accuracy[s] for s in subjects)
+        assert by_lm_eval[group] == pytest.approx(expected)
         assert scores[group]["acc,none"] == pytest.approx(expected)
-        assert ours[group]["acc,none"] == pytest.approx(expected)
         of_questions = mean(a == LETTER for s in subjects for a in mmlu_answers(s))
-        assert ours[group]["acc_weighted,none"] == pytest.approx(of_questions)
-    assert abs(ours["mos_mmlu"]["acc,none"] - ours["mos_mmlu"]["acc_weighted,none"]) > 1e-3
+        assert scores[group]["acc_weighted,none"] == pytest.approx(of_questions)
+    assert abs(scores["mos_mmlu"]["acc,none"] - scores["mos_mmlu"]["acc_weighted,none"]) > 1e-3
+    assert "acc_weighted" in make_table(results, "groups")
     assert scores["mos_gsm8k"]["exact_match,strict-match"] == 0.5
     assert scores["mos_math"]["exact_match,none"] == 1.0
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import lm_eval.tasks
 import pytest
 
-from mos_tune.evaluation.tasks import mmlu_means
-from mos_tune.evaluation.tasks.mmlu import GROUPS, SUBJECTS
+from mos_tune.evaluation.mmlu import GROUPS, SUBJECTS, mmlu_means
 
 
 def test_groups_are_the_papers() -> None:
