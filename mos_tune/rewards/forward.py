@@ -31,12 +31,26 @@ def measuring(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _forward(model: TransformerDecoder, tokens: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+def forward_with_head(
+    model: TransformerDecoder, tokens: Tensor, head: Callable[[Tensor], Tensor], **options: Tensor
+) -> Tensor:
+    """Run the model with ``head`` in place of the output projection.
+
+    Args:
+        model (TransformerDecoder): torchtune's, sharded by FSDP2 or not.
+        tokens (Tensor): token ids with shape ``[b, s]``.
+        head (Callable[[Tensor], Tensor]): gets the hidden states after the final norm, shape
+            ``[b, s, d]``.
+        **options (Tensor): passed on to the model: ``mask``, ``input_pos``.
+
+    Returns:
+        Tensor: what ``head`` returns.
+    """
     # Shadowing the bound method keeps this inside model.forward, where FSDP2 has gathered the
     # parameters of norm and output; calling the parts one by one would skip its hooks.
     model.unembed = lambda hidden: head(model.norm(hidden))
     try:
-        return model(tokens)
+        return model(tokens, **options)
     finally:
         del model.unembed
 
@@ -51,27 +65,32 @@ def hidden_states(model: TransformerDecoder, tokens: Tensor) -> Tensor:
     Returns:
         Tensor: hidden states with shape ``[b, s, d]``.
     """
-    return _forward(model, tokens, lambda hidden: hidden)
+    return forward_with_head(model, tokens, lambda hidden: hidden)
 
 
-def response_log_likelihood(
-    model: TransformerDecoder, tokens: Tensor, labels: Tensor, ignore_index: int = -100
+def each_response_token(
+    model: TransformerDecoder,
+    tokens: Tensor,
+    labels: Tensor,
+    fn: Callable[[Tensor, Tensor], Tensor],
+    ignore_index: int = -100,
 ) -> tuple[Tensor, Tensor]:
-    """Compute the log-likelihood of every example's response tokens.
+    """Evaluate a function of the logits at every response token.
 
     The output projection sees response positions only, and one of :data:`NUM_CHUNKS` pieces of them
-    at a time: no more logits than that ever exist.
+    at a time: without gradient, no more logits than that ever exist.
 
     Args:
         model (TransformerDecoder): torchtune's, sharded by FSDP2 or not.
         tokens (Tensor): token ids, padded on the right, shape ``[b, s]``.
         labels (Tensor): the same tokens with ``ignore_index`` on prompt and padding, not shifted,
             shape ``[b, s]``.
+        fn (Callable[[Tensor, Tensor], Tensor]): takes logits, in float32 or wider, with shape
+            ``[t, v]`` and the tokens that do follow with shape ``[t]``; gives values, ``[t]``.
         ignore_index (int): label of tokens that are no response. Default -100, torchtune's.
 
     Returns:
-        tuple[Tensor, Tensor]: float64 sum of log-likelihoods in nats and number of response tokens
-        of every example, each with shape ``[b]``.
+        tuple[Tensor, Tensor]: float64 values, and each one's row in the batch, shapes ``[t]``.
     """
     targets = F.pad(labels[:, 1:], (0, 1), value=ignore_index)
     wanted = targets != ignore_index
@@ -85,13 +104,42 @@ def response_log_likelihood(
             strict=True,
         )
         return torch.cat(
-            [
-                -F.cross_entropy(model.output(piece).float(), target, reduction="none")
-                for piece, target in pieces
-            ]
+            [fn(at_least_float32(model.output(piece)), target) for piece, target in pieces]
         )
 
-    log_likelihoods = _forward(model, tokens, head).double()
-    rows = wanted.nonzero()[:, 0]
-    sums = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-    return sums.index_add_(0, rows, log_likelihoods), wanted.sum(dim=1)
+    return forward_with_head(model, tokens, head).double(), wanted.nonzero()[:, 0]
+
+
+def response_log_likelihood(
+    model: TransformerDecoder, tokens: Tensor, labels: Tensor, ignore_index: int = -100
+) -> tuple[Tensor, Tensor]:
+    """Compute the log-likelihood of every example's response tokens.
+
+    Args are those of :func:`each_response_token`.
+
+    Returns:
+        tuple[Tensor, Tensor]: float64 sum of log-likelihoods in nats and number of response tokens
+        of every example, each with shape ``[b]``.
+    """
+
+    def log_likelihood(logits: Tensor, target: Tensor) -> Tensor:
+        return -F.cross_entropy(logits, target, reduction="none")
+
+    return sum_by_row(
+        *each_response_token(model, tokens, labels, log_likelihood, ignore_index), len(tokens)
+    )
+
+
+def sum_by_row(values: Tensor, rows: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Sum, and count, what :func:`each_response_token` gives.
+
+    Returns:
+        tuple[Tensor, Tensor]: float64 sum and number of each example's values, shapes ``[b]``.
+    """
+    sums = values.new_zeros(num_rows).index_add_(0, rows, values)
+    return sums, torch.bincount(rows, minlength=num_rows)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Widen bfloat16 to float32; float64 stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -6,8 +6,8 @@
 
 """Examples of every dataset, measured in micro-batches that are split over the ranks."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,6 +50,9 @@ class Probes:
         device (torch.device): where the model is.
         rank (int): this process among the data-parallel ones.
         world_size (int): number of data-parallel processes.
+        held_out (Probes | None): held-out examples of every dataset, for a reward that asks for
+            them with ``needs_held_out``.
+        seed (int): for a reward's own randomness, different at every update.
     """
 
     datasets: Mapping[str, Dataset]
@@ -59,6 +62,8 @@ class Probes:
     device: torch.device
     rank: int = 0
     world_size: int = 1
+    held_out: "Probes | None" = None
+    seed: int = 0
 
     @property
     def names(self) -> list[str]:
@@ -74,6 +79,33 @@ class Probes:
             for index in self.indices[name]
         ]
 
+    def only(self, name: str) -> "Probes":
+        """Give the probes of one dataset, which is number 0 among itself."""
+        return replace(
+            self, datasets={name: self.datasets[name]}, indices={name: self.indices[name]}
+        )
+
+    def batches(self, progress: str | None = None) -> Iterator[tuple[ProbeBatch, bool]]:
+        """Deal this rank its micro-batches, as many as every other rank.
+
+        Args:
+            progress (str | None): title of a progress bar. Default None: no bar.
+
+        Yields:
+            tuple[ProbeBatch, bool]: a micro-batch, and whether it counts. A rank without work in
+                the last round still has to join the others' passes, and gets one that does not.
+        """
+        positions = self.positions
+        starts = list(range(0, len(positions), self.batch_size))
+        rounds = -(-len(starts) // self.world_size)
+        for turn in tqdm(
+            range(rounds), desc=progress, disable=progress is None or self.rank > 0, leave=False
+        ):
+            mine = turn * self.world_size + self.rank
+            counts = mine < len(starts)
+            start = starts[mine] if counts else 0
+            yield self._batch(positions[start : start + self.batch_size]), counts
+
     def sum(self, fn: Callable[[ProbeBatch], Tensor]) -> Tensor:
         """Sum ``fn`` over each dataset's examples.
 
@@ -83,7 +115,7 @@ class Probes:
         Returns:
             Tensor: float64 sums on the CPU, shape ``[N, k]``.
         """
-        slots = [dataset for dataset, _ in self.positions]
+        slots = {position: position[0] for position in self.positions}
         return self._sum_into(fn, slots, len(self.names))
 
     def mean(self, fn: Callable[[ProbeBatch], Tensor]) -> Tensor:
@@ -97,33 +129,24 @@ class Probes:
         Returns:
             Tensor: float64 rows on the CPU in the order of :attr:`positions`, shape ``[E, k]``.
         """
-        count = len(self.positions)
-        return self._sum_into(fn, list(range(count)), count, progress)
+        slots = {position: place for place, position in enumerate(self.positions)}
+        return self._sum_into(fn, slots, len(slots), progress)
 
     def _sum_into(
         self,
         fn: Callable[[ProbeBatch], Tensor],
-        slots: Sequence[int],
+        slots: Mapping[tuple[int, int], int],
         num_slots: int,
         progress: str | None = None,
     ) -> Tensor:
-        positions = self.positions
-        starts = list(range(0, len(positions), self.batch_size))
-        rounds = -(-len(starts) // self.world_size)
         sums: Tensor | None = None
-        for turn in tqdm(
-            range(rounds), desc=progress, disable=progress is None or self.rank > 0, leave=False
-        ):
-            turn_index = turn * self.world_size + self.rank
-            # A rank without work in the last round still joins the forward pass, and adds nothing.
-            idle = turn_index >= len(starts)
-            start = 0 if idle else starts[turn_index]
-            chosen = slice(start, start + self.batch_size)
-            values = fn(self._batch(positions[chosen])).double()
+        for batch, counts in self.batches(progress):
+            values = fn(batch).double()
             if sums is None:
                 sums = values.new_zeros(num_slots, values.shape[1])
-            if not idle:
-                sums.index_add_(0, torch.tensor(slots[chosen], device=values.device), values)
+            if counts:
+                chosen = [slots[position] for position in batch.positions]
+                sums.index_add_(0, torch.tensor(chosen, device=values.device), values)
         assert sums is not None
         if self.world_size > 1:
             dist.all_reduce(sums)

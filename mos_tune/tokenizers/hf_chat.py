@@ -73,7 +73,8 @@ class HFChatTokenizer(ModelTokenizer, Transform):
 
         config = read_json(directory / "tokenizer_config.json")
         names = special_token_names(config)
-        self.bos_id = self._token_to_id(names.get("bos_token"))
+        self.bos_token = names.get("bos_token")
+        self.bos_id = self._token_to_id(self.bos_token)
         eos_id = self._token_to_id(names.get("eos_token"))
         if eos_id is None:
             raise UserError(
@@ -90,6 +91,26 @@ class HFChatTokenizer(ModelTokenizer, Transform):
     def vocab_size(self) -> int:
         """Number of tokens, added ones included; a model's embedding may be padded above it."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether ``tokenizer.json`` puts the beginning-of-sequence token before every text."""
+        first = self._tokenizer.encode("", add_special_tokens=True).ids[:1]
+        return self.bos_id is not None and first == [self.bos_id]
+
+    def render(
+        self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = False
+    ) -> str:
+        """Writes a conversation with the chat template, as text.
+
+        Args:
+            messages: Mappings with ``role`` and ``content``.
+            add_generation_prompt: Whether the header of an assistant's turn follows.
+
+        Raises:
+            UserError: If the template refuses the conversation.
+        """
+        return self._template.render(messages, add_generation_prompt=add_generation_prompt)
 
     def encode(self, text: str, add_bos: bool = True, add_eos: bool = True) -> list[int]:
         """Returns the token ids of a text, in which special tokens may be spelled out.

@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 from torch.distributed.tensor import DTensor
+from torchao.dtypes import NF4Tensor
 
 from mos_tune.errors import UserError
 from mos_tune.training.agreement import from_all_ranks
@@ -54,6 +55,8 @@ def check_finite(model: nn.Module) -> None:
     bad = []
     for name, weight in model.named_parameters():
         local = weight.to_local() if isinstance(weight, DTensor) else weight
+        if isinstance(local, NF4Tensor):  # QLoRA's base weights, 4 bits each
+            local = local.get_original_weight()
         if not torch.isfinite(local).all():
             bad.append(name)
     everyone = from_all_ranks(bad)

@@ -15,6 +15,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
     get_model_state_dict,
     get_optimizer_state_dict,
     set_model_state_dict,
@@ -26,6 +27,9 @@ from mos_tune.errors import UserError
 from mos_tune.training.data_only import DataOnlyPlanner, DataOnlyReader
 
 STATE = "state.pt"
+
+# With LoRA the base model stays as it was loaded; only the adapters are saved.
+TRAINED = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,21 @@ def load_shards(
         )
     optimizer_state: dict[str, Any] = get_optimizer_state_dict(model, optimizers)
     shards: dict[str, Any] = {
-        "model": get_model_state_dict(model),
+        "model": get_model_state_dict(model, options=TRAINED),
         "optimizer": optimizer_state["state"],
     }
+    reader = DataOnlyReader(saved.folder)
+    saved_names = reader.read_metadata().state_dict_metadata
+    trained = [name.removeprefix("model.") for name in saved_names if name.startswith("model.")]
+    left_out = [name for name in trained if name not in shards["model"]]
+    if left_out:
+        raise UserError(
+            f"{saved.folder} has {left_out[0]}, which this model has not or does not train"
+        )
     try:
         dcp.load(
             shards,
-            storage_reader=DataOnlyReader(saved.folder),
+            storage_reader=reader,
             planner=DataOnlyPlanner(),
             process_group=group,
         )
@@ -90,7 +102,7 @@ def load_shards(
         raise UserError(
             f"{saved.folder} does not fit this model or optimizer: {reason_of(error)}"
         ) from error
-    set_model_state_dict(model, shards["model"])
+    set_model_state_dict(model, shards["model"], options=TRAINED)
     set_optimizer_state_dict(model, optimizers, optimizer_state)
     for optimizer, one in zip(optimizers, saved.optimizers, strict=True):
         for parameters, old in zip(optimizer.param_groups, one["groups"], strict=True):

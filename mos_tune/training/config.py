@@ -17,6 +17,7 @@ from torchtune.config._utils import _get_component_from_path
 
 from mos_tune.checks import check_whole, is_number
 from mos_tune.errors import UserError
+from mos_tune.rewards import Reward
 from mos_tune.training.components import check_options, is_off
 
 _REQUIRED = (
@@ -81,6 +82,30 @@ def check_config(cfg: DictConfig) -> None:
         raise UserError("seed is null; with checkpoint it must be a number, to be drawn only once")
     if "left_pad_sequence" in str(cfg.get("collate_fn", "")):
         raise UserError(f"collate_fn {cfg.collate_fn} pads on the left; training pads on the right")
+
+
+def check_reward(cfg: DictConfig, reward: Reward) -> None:
+    """Check that the config gives the reward what it needs.
+
+    Args:
+        cfg (DictConfig): the run's config.
+        reward (Reward): built from it.
+
+    Raises:
+        UserError: if it needs held-out examples and there are none, or backward passes of its own
+            would train the model.
+    """
+    name = cfg.reward["_component_"]
+    if reward.needs_held_out and cfg.get("validation") is None:
+        raise UserError(
+            f"validation is null, but reward {name} measures on held-out examples; give "
+            "validation.fraction or validation.dataset"
+        )
+    if reward.needs_gradients and cfg.get("optimizer_in_bwd", False):
+        raise UserError(
+            f"optimizer_in_bwd is True, but reward {name} computes gradients of its own and each "
+            "would become an optimizer step; use False"
+        )
 
 
 def _components(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

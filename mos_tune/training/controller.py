@@ -20,7 +20,7 @@ from mos_tune.mixture import MixtureSampler, derived_seed, probe_indices
 from mos_tune.rewards import Probes, Reward, measuring
 from mos_tune.scorers import MLPScorer
 from mos_tune.training.agreement import check_ranks_agree
-from mos_tune.training.data import MixtureData
+from mos_tune.training.data import Examples, MixtureData
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.held_out import held_out_losses
 from mos_tune.training.record import MixtureRecord
@@ -104,7 +104,7 @@ class MixtureController:
             return
         every = self._scorer.update_every
         updates = range(from_step // every + 1, self._total_steps // every + 1)
-        chosen = [self._probe_indices(update) for update in updates]
+        chosen = [self._probe_indices(self._data.train, update) for update in updates]
         all_of_them = {
             name: sorted({index for indices in chosen for index in indices[name]})
             for name in self._sampler.names
@@ -217,18 +217,21 @@ class MixtureController:
 
     def _plan(self) -> dict[str, int | str | None]:
         """What decides what is measured, and when, beside the number of steps."""
-        return {
+        plan: dict[str, int | str | None] = {
             "reward": None if self._reward is None else type(self._reward).__name__,
             "seed": self._seed,
             "scorer.update_every": None if self._scorer is None else self._scorer.update_every,
             "reward.batch_size": None if self._reward is None else self._reward.batch_size,
         }
+        if self._reward is not None and self._reward.needs_held_out:
+            for name, examples in self._data.held_out.items():
+                plan[f"number of held-out examples of dataset.{name}"] = len(examples)
+        return plan
 
     def _update(self) -> None:
         assert self._scorer is not None and self._reward is not None
         started = time.perf_counter()
-        indices = self._probe_indices(self._step // self._scorer.update_every)
-        probes = self._probes(self._data.train, indices)
+        probes = self._probes_of_update(self._step // self._scorer.update_every)
         with measuring(self._model):
             raw, smoothed = self._reward.update(self._model, probes)
         self._scorer.update(smoothed)
@@ -241,12 +244,26 @@ class MixtureController:
         state = {**self.state_dict(), "probabilities": self._probabilities}
         check_ranks_agree(state, self._step)
 
-    def _probe_indices(self, update: int) -> dict[str, list[int]]:
+    def _probes_of_update(self, update: int) -> Probes:
         assert self._reward is not None
-        count = self._reward.batch_size
+        train, held_out = self._data.train, None
+        if self._reward.needs_held_out:
+            indices = self._probe_indices(self._data.held_out, update, "validation.")
+            held_out = self._probes(self._data.held_out, indices)
+        seed = derived_seed(self._seed, "reward", update)
+        indices = self._probe_indices(train, update)
+        return self._probes(train, indices, held_out=held_out, seed=seed)
+
+    def _probe_indices(
+        self, parts: Mapping[str, Examples], update: int, prefix: str = ""
+    ) -> dict[str, list[int]]:
+        assert self._reward is not None
+        seed, count = self._seed, self._reward.batch_size
         return {
-            name: probe_indices(size, count, seed=self._seed, name=name, update=update).tolist()
-            for name, size in self._sampler.sizes.items()
+            name: probe_indices(
+                len(examples), count, seed=seed, name=prefix + name, update=update
+            ).tolist()
+            for name, examples in parts.items()
         }
 
     def _validate(self) -> None:

@@ -4,31 +4,39 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""torchtune's epoch-end export, with an error that names what could not be written."""
+"""torchtune's epoch-end export: its index made true, and an error that names what failed."""
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from torchtune import utils
 
 from mos_tune.errors import UserError
 from mos_tune.training.checkpoint_loading import reason_of
 
+INDEX = "model.safetensors.index.json"
 
-def explain_failed_exports(client: Any, output_dir: str) -> None:
-    """Make ``client.save_checkpoint`` raise a UserError if a file cannot be written.
+
+def finish_exports(client: Any, output_dir: str) -> None:
+    """Make ``client.save_checkpoint`` tidy the index, and raise a UserError if it cannot write.
 
     It is rank 0 that says it, which alone writes.
 
     Args:
-        client (Any): the recipe's ``CheckpointClient``.
-        output_dir (str): where it exports to, for the message.
+        client (Any): the recipe's ``CheckpointClient``, or a recipe that has none.
+        output_dir (str): where it exports to.
     """
     stock = client.save_checkpoint
 
     def save_checkpoint(*, epoch: int, **state: Any) -> None:
         try:
             stock(epoch=epoch, **state)
+            if utils.get_world_size_and_rank()[1] == 0:
+                tidy_index(Path(output_dir) / f"epoch_{epoch}")
         except (torch.distributed.DistError, torch.OutOfMemoryError):
             raise
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -38,3 +46,29 @@ def explain_failed_exports(client: Any, output_dir: str) -> None:
             ) from error
 
     client.save_checkpoint = save_checkpoint
+
+
+def tidy_index(folder: Path) -> None:
+    """Take tensors out of an export's index that none of its files has.
+
+    torchtune writes the index from the checkpoint that training began with. Where that holds a tied
+    output layer twice, as Qwen1.5's does, the index would name a tensor that is not exported, and
+    converters that check for all of them would stop.
+
+    Args:
+        folder (Path): an ``epoch_N`` folder; without an index nothing happens.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        return
+    index = json.loads(path.read_text(encoding="utf-8"))
+    written: set[str] = set()
+    for name in set(index["weight_map"].values()):
+        with safe_open(folder / name, framework="pt") as file:
+            written.update(file.keys())
+    kept = {tensor: name for tensor, name in index["weight_map"].items() if tensor in written}
+    if kept != index["weight_map"]:
+        index["weight_map"] = kept
+        unfinished = path.with_name(f".{INDEX}.{os.getpid()}")
+        unfinished.write_text(json.dumps(index, indent=2), encoding="utf-8")
+        os.replace(unfinished, path)

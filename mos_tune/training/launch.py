@@ -28,7 +28,7 @@ once a machine.
 """
 
 
-def launch(recipe: type[Any]) -> None:
+def launch(recipe: type[Any], work: str = "train") -> None:
     """Run a recipe as torchtune's own are run, and end with status 1 on an error.
 
     Every rank usually meets the same error. Rank 0 reports it at once; the launcher then ends the
@@ -37,7 +37,8 @@ def launch(recipe: type[Any]) -> None:
     alone says which.
 
     Args:
-        recipe (type[Any]): made with ``cfg``, then ``setup(cfg)``, ``train()`` and ``cleanup()``.
+        recipe (type[Any]): made with ``cfg``, then ``setup(cfg)``, the work and ``cleanup()``.
+        work (str): the method that does the work. Default ``"train"``.
     """
     rank = int(os.environ.get("RANK", "0"))
     config_is_read = False
@@ -51,7 +52,7 @@ def launch(recipe: type[Any]) -> None:
         config_is_read = True
         run = recipe(cfg=cfg)
         run.setup(cfg=cfg)
-        run.train()
+        getattr(run, work)()
         run.cleanup()
 
     try:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torchtune import training, utils
 from torchtune.config._utils import _get_component_from_path
 
@@ -22,18 +22,18 @@ from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
 from mos_tune.training.base_model import BaseModelRecipe
 from mos_tune.training.components import build, is_off, try_components
-from mos_tune.training.config import check_config
+from mos_tune.training.config import check_config, check_reward
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
-from mos_tune.training.export import explain_failed_exports
+from mos_tune.training.export import finish_exports
 from mos_tune.training.files import check_files
 from mos_tune.training.preemption import Preemption
+from mos_tune.training.process_group import TIMEOUT_SECONDS, join_process_group
 from mos_tune.training.progress import show_mixture
 from mos_tune.training.reading import check_same_examples
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
-from mos_tune.training.stock import TIMEOUT_SECONDS, set_timeout
 
 log = utils.get_logger("INFO")
 
@@ -47,9 +47,11 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
     Attributes:
         stock (ModuleType): the private copy of the stock recipe's module, to be set by the
             subclass.
+        single_device (bool): True where the stock recipe knows one process only. Default False.
     """
 
     stock: ModuleType
+    single_device = False
 
     # A mixin calls super() of a class that is known only when torchtune is loaded, so mypy cannot
     # see it; load_stock_recipe has checked that these methods are there. Hence the ignores below.
@@ -63,7 +65,6 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
     _loss_fn: Any
     _tokenizer: Any
     _metric_logger: Any
-    _checkpoint_client: Any
     _log_every_n_steps: int
     _gradient_accumulation_steps: int
 
@@ -72,7 +73,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         if cfg.get("checkpoint") is not None:
             self.preemption = Preemption()
         self._timeout = timedelta(seconds=cfg.get("timeout_seconds", TIMEOUT_SECONDS))
-        set_timeout(self.stock, self._timeout)
+        join_process_group(cfg, self.stock, single_device=self.single_device, timeout=self._timeout)
         try:
             super().__init__(cfg=self._stock_config(cfg))  # type: ignore[call-arg]
         except torch.distributed.DistError:
@@ -94,6 +95,27 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         Raises:
             UserError: for anything wrong with datasets, sampler, scorer, reward or files.
         """
+        # Adapters start from the global generator, as they would without a mixture.
+        with torch.random.fork_rng(devices=[]):
+            self._setup_mixture(cfg)
+        self._cfg = cfg
+        self._saved_mixture = self._find_checkpoint(cfg)
+        if self._saved_mixture is not None:
+            # The controller does it too, but only when the model is loaded.
+            self._sampler.load_state_dict(self._saved_mixture["sampler"])
+            check_same_examples(self._data.fingerprints, self._saved_mixture["datasets"])
+        # The stock LoRA recipes read this key in any case.
+        with_schedule = OmegaConf.merge({"lr_scheduler": None}, cfg)
+        try:
+            super().setup(cfg=with_schedule)  # type: ignore[misc]
+        except OSError as error:  # a logger's folder, for example; it names the file
+            raise UserError(f"{type(error).__name__}: {error}") from error
+        if self._saved_mixture is None:
+            self._controller.start()
+        if self.preemption is not None:
+            self.preemption.defer(self._timeout)
+
+    def _setup_mixture(self, cfg: DictConfig) -> None:
         world_size, rank = utils.get_world_size_and_rank()
         check_files(cfg)
         tokenizer = build("tokenizer", cfg.tokenizer)
@@ -114,6 +136,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         if not is_off(cfg.get("scorer")):
             self._scorer = build("scorer", cfg.scorer, self._sampler.prior, seed=self.seed)
             self._reward = build("reward", cfg.reward, self._sampler.names)
+            check_reward(cfg, self._reward)
         self._mixture_steps = steps_per_epoch(cfg, self._data.sizes, global_batch_size)
         total_steps = self.total_epochs * self._mixture_steps
         try_components(cfg, total_steps)
@@ -128,20 +151,6 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
                     f"dataset.{name} has {size} training examples, fewer than the global batch of "
                     f"{global_batch_size}: a step may take an example twice, from two passes"
                 )
-        self._cfg = cfg
-        self._saved_mixture = self._find_checkpoint(cfg)
-        if self._saved_mixture is not None:
-            # The controller does it too, but only when the model is loaded.
-            self._sampler.load_state_dict(self._saved_mixture["sampler"])
-            check_same_examples(self._data.fingerprints, self._saved_mixture["datasets"])
-        try:
-            super().setup(cfg=cfg)  # type: ignore[misc]
-        except OSError as error:  # a logger's folder, for example; it names the file
-            raise UserError(f"{type(error).__name__}: {error}") from error
-        if self._saved_mixture is None:
-            self._controller.start()
-        if self.preemption is not None:
-            self.preemption.defer(self._timeout)
 
     def _update_recipe_state(self, ckpt_dict: dict[str, Any]) -> None:
         saved_seed = ckpt_dict.get(training.SEED_KEY)
@@ -213,7 +222,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             self.epochs_run = (step - 1) // self._mixture_steps
         if self._saved_mixture is not None:
             record.cut_back(step)
-        explain_failed_exports(self._checkpoint_client, cfg.output_dir)
+        finish_exports(getattr(self, "_checkpoint_client", self), cfg.checkpointer.output_dir)
         show_mixture(
             self.stock,
             lambda: self._controller.status,
@@ -237,4 +246,4 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         """End the record, draw the picture, and clean up as the stock recipe does."""
         self._finish_checkpoints()
         self._controller.finish()
-        super().cleanup()  # type: ignore[misc]
+        self._end_stock()

@@ -34,7 +34,7 @@ from mos_tune.training.checkpoint_folder import (
     refuse_leftovers,
     remove_older,
 )
-from mos_tune.training.checkpoint_loading import STATE, SavedStep, load_shards, reason_of
+from mos_tune.training.checkpoint_loading import STATE, TRAINED, SavedStep, load_shards, reason_of
 
 
 class StepCheckpoints:
@@ -99,7 +99,7 @@ class StepCheckpoints:
         """
         self.wait()
         shards = {
-            "model": _copy(get_model_state_dict(model)),
+            "model": _copy(get_model_state_dict(model, options=TRAINED)),
             "optimizer": _copy(get_optimizer_state_dict(model, optimizers)["state"]),
         }
         kinds = [{"kind": type(one).__name__, "groups": _groups(one)} for one in optimizers]

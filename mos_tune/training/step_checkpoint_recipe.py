@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from omegaconf import DictConfig
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from torchtune import utils
 
 from mos_tune.launcher import RESUMABLE
@@ -34,7 +36,7 @@ class StepCheckpointRecipe:
     global_step: int
     _model: nn.Module
     _dataloader: MixtureLoader
-    _optimizer_in_bwd: bool
+    _optimizer_in_bwd = False  # the LoRA recipes have no such option
     _optimizer: Any
     _optim_ckpt_wrapper: Any
     _controller: Any
@@ -87,8 +89,14 @@ class StepCheckpointRecipe:
                     f"\nmos-tune stopped by SIGTERM after step {step}, which is saved",
                     file=sys.stderr,
                 )
-            super().cleanup()  # type: ignore[misc]  # the stock recipe's: the run has not ended
+            self._end_stock()  # and no more than that: the run has not ended
             sys.exit(RESUMABLE)
+
+    def _end_stock(self) -> None:
+        """Clean up as the stock recipe does, and the process group that some know nothing of."""
+        super().cleanup()  # type: ignore[misc]
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
     def _finish_checkpoints(self) -> None:
         if self._checkpoints is not None:
@@ -107,13 +115,14 @@ class StepCheckpointRecipe:
         The stock recipe knows whole epochs only. A schedule is a function of the step, so there is
         no state of it to load, and another learning rate or number of steps takes effect at once.
         """
-        if is_off(cfg_lr_scheduler):
-            cfg_lr_scheduler = None
         self.global_step = self._dataloader.step
         groups = [group for optimizer in self._optimizers() for group in optimizer.param_groups]
         if self.global_step > 0:
             for group in groups:
                 group.setdefault("initial_lr", group["lr"])
+        if is_off(cfg_lr_scheduler):
+            # The stock LoRA loops step a schedule in any case.
+            return None if self._optimizer_in_bwd else LambdaLR(self._optimizer, lambda step: 1.0)
         # mypy cannot see the stock recipe, which comes later among the bases.
         scheduler = super()._setup_lr_scheduler(  # type: ignore[misc]
             cfg_lr_scheduler, num_training_steps, self.global_step - 1

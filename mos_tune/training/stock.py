@@ -9,27 +9,26 @@
 import gc
 import importlib.util
 import inspect
-from datetime import timedelta
-from functools import partial
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torchtune
 import torchtune.training
+from torch import Tensor
+from torchtune.modules.peft import get_merged_lora_ckpt
 
 from mos_tune.errors import UserError
 
 TORCHTUNE_VERSION = "0.6.1"
 
-TIMEOUT_SECONDS = 600
-"""How long ranks wait for each other by default: NCCL's own; gloo's would be half an hour."""
+Seam = Mapping[str, Sequence[str]]
+"""What a mixin builds on in a stock recipe: the methods and their parameters."""
 
-# What our mixin builds on: the method and its parameters.
-_SEAM = {
+TRAINING: Seam = {
     "setup": ["self", "cfg"],
     "train": ["self"],
     "cleanup": ["self"],
@@ -46,7 +45,7 @@ _SEAM = {
 }
 
 
-def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
+def load_stock_recipe(file_name: str, class_name: str, seam: Seam = TRAINING) -> ModuleType:
     """Load a private copy of a stock recipe's module, to be subclassed.
 
     torchtune ships its recipes beside the package and forbids importing them by name, so the file
@@ -56,6 +55,7 @@ def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
     Args:
         file_name (str): the recipe's file, such as ``"full_finetune_distributed.py"``.
         class_name (str): the recipe class in it.
+        seam (Seam): what the recipe must have. Default: what a training recipe must.
 
     Returns:
         ModuleType: the module, able to run on the CPU too.
@@ -77,27 +77,29 @@ def load_stock_recipe(file_name: str, class_name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     recipe = getattr(module, class_name, None)
-    for method, expected in _SEAM.items():
+    for method, expected in seam.items():
         found = list(inspect.signature(getattr(recipe, method, lambda: None)).parameters)
-        if found != expected:
+        if found != list(expected):
             raise UserError(
                 f"{class_name}.{method} in {path} takes {found}, mos-tune expects {expected}; "
                 "has the file been changed?"
             )
     vars(module)["training"] = _TrainingOnAnyDevice()
+    if hasattr(module, "get_merged_lora_ckpt"):
+        vars(module)["get_merged_lora_ckpt"] = _merged_copy
     return module
 
 
-def set_timeout(stock: ModuleType, timeout: timedelta) -> None:
-    """Bound how long the ranks of a stock recipe wait for each other.
+def _merged_copy(state_dict: Mapping[str, Tensor], **scaling: float) -> dict[str, Tensor]:
+    """Merge adapters into copies of the weights, for the checkpoint.
 
-    It makes the process group without a timeout; the name in its module is the only handle.
-
-    Args:
-        stock (ModuleType): our private copy of the recipe's module.
-        timeout (timedelta): after it, a collective that misses a rank fails.
+    torchtune adds them in place. On a GPU the recipe has copied the weights to main memory before;
+    on a CPU they are the model's own, which would then have every epoch's adapters twice.
     """
-    vars(stock)["init_process_group"] = partial(dist.init_process_group, timeout=timeout)
+    ends = "lora_a.weight"
+    adapted = {name.removesuffix(ends) + "weight" for name in state_dict if name.endswith(ends)}
+    copies = {name: w.clone() if name in adapted else w for name, w in state_dict.items()}
+    return get_merged_lora_ckpt(copies, **scaling)
 
 
 class _TrainingOnAnyDevice:

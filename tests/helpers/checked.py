@@ -8,6 +8,7 @@
 
 from types import ModuleType
 
+import torch.distributed as dist
 from omegaconf import OmegaConf
 
 from mos_tune.training.recipe import MixtureRecipe
@@ -31,11 +32,16 @@ class StockUpToTheModel:
 
 class Recipe(MixtureRecipe, StockUpToTheModel):
     stock = ModuleType("stock")
+    single_device = True
 
 
 def check(settings):
     cfg = OmegaConf.create(settings)
-    Recipe(cfg=cfg).setup(cfg=cfg)
+    try:
+        Recipe(cfg=cfg).setup(cfg=cfg)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def changed(settings, change):

@@ -27,12 +27,12 @@ MAX_SEQ_LEN = 256
 TinyModel = tuple[PreTrainedModel, dict[str, Any]]
 
 
-def tiny_llama(directory: Path) -> TinyModel:
+def tiny_llama(directory: Path, width: int = 64) -> TinyModel:
     """Write a Llama-3 with grouped queries; give it and the config of torchtune's builder."""
     hf_model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=VOCAB_SIZE,
-            hidden_size=64,
+            hidden_size=width,
             intermediate_size=128,
             num_hidden_layers=2,
             num_attention_heads=4,
@@ -49,7 +49,7 @@ def tiny_llama(directory: Path) -> TinyModel:
         "num_layers": 2,
         "num_heads": 4,
         "num_kv_heads": 2,
-        "embed_dim": 64,
+        "embed_dim": width,
         "intermediate_dim": 128,
         "max_seq_len": MAX_SEQ_LEN,
         "rope_base": 500_000,

@@ -8,21 +8,20 @@
 
 import json
 
-from helpers.runs import config
+from helpers.runs import RECIPE, settings_for
 from safetensors.torch import load_file
 
 LINEAR = {"_component_": "mos_tune.training.get_linear_schedule_with_warmup"}
 
 
-def settings_of(directory, **changes):
+def settings_of(directory, recipe=RECIPE, processes=1, **changes):
     directory.mkdir(parents=True, exist_ok=True)
-    settings = config(directory) | {
+    settings = settings_for(recipe, directory, processes)[0] | {
         "resume_from_checkpoint": True,
         "checkpoint": {"every_n_steps": 1, "keep_last": 2},
         "lr_scheduler": LINEAR,
         "epochs": 2,
         "max_steps_per_epoch": 6,
-        "batch_size": 8,
     }
     settings["dataset"]["reverse"]["size"] = 12  # wraps within a few steps
     for key, value in changes.items():

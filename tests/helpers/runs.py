@@ -19,6 +19,11 @@ from omegaconf import OmegaConf
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = "recipes/full_finetune_mos_distributed.py"
+OTHER_RECIPES = (
+    "recipes/full_finetune_mos_single_device.py",
+    "recipes/lora_finetune_mos_distributed.py",
+    "recipes/lora_finetune_mos_single_device.py",
+)
 SIZES = {"count": 400, "copy": 60, "sort": 150, "reverse": 30}
 
 
@@ -72,6 +77,25 @@ def config(directory: Path) -> dict:
         "reward": {"_component_": "mos_tune.rewards.DifficultyReward", "batch_size": 8},
         "validation": {"every_n_steps": 5, "fraction": 0.1, "max_examples": 8},
     }
+
+
+def settings_for(recipe: str, directory: Path, processes: int = 2) -> tuple[dict, int]:
+    """A config for this recipe with a global batch of 8, and the number of its processes."""
+    settings = config(directory)
+    if "single_device" in recipe:
+        processes = 1
+    settings["batch_size"] = 8 // processes
+    if "lora" in recipe:
+        settings["model"] |= {
+            "_component_": "torchtune.models.llama3.lora_llama3",
+            "lora_attn_modules": ["q_proj", "v_proj", "output_proj"],
+            "apply_lora_to_mlp": True,
+            "lora_rank": 8,
+            "lora_alpha": 16,
+        }
+        settings["optimizer"]["lr"] = 1e-2
+        del settings["optimizer_in_bwd"]
+    return settings, processes
 
 
 @dataclass

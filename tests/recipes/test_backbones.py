@@ -6,16 +6,16 @@
 
 """The paper's configs, each with a small sibling of its model in place of the published one."""
 
-import os
-import subprocess
-import sys
+import json
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.hf_models import tiny_gemma, tiny_llama, tiny_qwen2
+from helpers.runs import tune
 from omegaconf import OmegaConf
+from safetensors import safe_open
 from torch.nn.functional import cross_entropy
 from torchtune import config, training
 from torchtune.data import padded_collate_sft
@@ -65,28 +65,6 @@ def write_config(name: str, model: dict, checkpoint: Path, folder: Path) -> Path
     return file
 
 
-def tune_run(config_file: Path) -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "torchtune._cli.tune",
-            "run",
-            "--nproc_per_node",
-            "1",
-            "recipes/full_finetune_mos_distributed.py",
-            "--config",
-            str(config_file),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def mean_response_loss(hf_model: PreTrainedModel) -> float:
     dataset = skill_dataset(CharTokenizer(), skill="copy", size=40)
     batch = padded_collate_sft([dataset[i] for i in range(40)], padding_idx=0, ignore_idx=-100)
@@ -108,7 +86,7 @@ def test_everything_the_config_names_exists(name):
 @pytest.mark.parametrize(("name", "make"), BACKBONES)
 def test_a_small_sibling_trains_and_is_exported(name, make, tmp_path):
     before, builder = make(tmp_path / "hf")
-    tune_run(write_config(name, builder, tmp_path / "hf", tmp_path))
+    tune(write_config(name, builder, tmp_path / "hf", tmp_path), processes=1)
 
     (log,) = (tmp_path / "out" / "logs").glob("log_*.txt")
     assert f"Step {STEPS} | loss:" in log.read_text()
@@ -117,6 +95,10 @@ def test_a_small_sibling_trains_and_is_exported(name, make, tmp_path):
     after = AutoModelForCausalLM.from_pretrained(export).eval()
     # A mistake that export and import have in common would leave equal logits but a worse loss.
     assert mean_response_loss(after) < 0.9 * mean_response_loss(before)
+
+    with safe_open(export / EXPORTED_FILES[0], framework="pt") as file:
+        index = json.loads((export / "model.safetensors.index.json").read_text())
+        assert set(index["weight_map"]) == set(file.keys())
 
     model = config.instantiate(OmegaConf.create(builder))
     checkpointer = FullModelHFCheckpointer(

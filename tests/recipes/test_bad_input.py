@@ -75,6 +75,14 @@ BAD = {
         {"reward._component_": "mos_tune.rewards.Luck"},
         "reward._component_ 'mos_tune.rewards.Luck' does not exist",
     ),
+    "a reward without held-out examples": (
+        {"reward._component_": "mos_tune.rewards.UncertaintyReward", "validation": None},
+        "validation is null, but reward mos_tune.rewards.UncertaintyReward measures on held-out",
+    ),
+    "a reward's gradients with the optimizer in backward": (
+        {"reward._component_": "mos_tune.rewards.GradientReward", "optimizer_in_bwd": True},
+        "optimizer_in_bwd is True, but reward mos_tune.rewards.GradientReward .*use False",
+    ),
     "a package that does not exist": (
         {"scorer._component_": "my_scorer.Mine"},
         "scorer._component_ 'my_scorer.Mine' does not exist.*module 'my_scorer' is installed",

@@ -8,20 +8,23 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.runs import SIZES, config, tune
+from helpers.hf_models import tiny_llama
+from helpers.runs import OTHER_RECIPES, RECIPE, SIZES, config, settings_for, tune
 from matplotlib.image import imread
 from transformers import AutoModelForCausalLM
 
 TRANSFERABILITY = "reward=mos_tune.rewards.TransferabilityReward"
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return tune(config(tmp_path_factory.mktemp("default")))
+@pytest.fixture(scope="module", params=[RECIPE, *OTHER_RECIPES], ids=lambda path: Path(path).stem)
+def run(request, tmp_path_factory):
+    settings, processes = settings_for(request.param, tmp_path_factory.mktemp("default"))
+    return tune(settings, processes=processes, recipe=request.param)
 
 
 def test_mixture_jsonl_tells_the_whole_run(run):
@@ -127,6 +130,7 @@ def _held_out_loss(model, run, name):
     return torch.cat(losses).mean().item()
 
 
+@pytest.mark.parametrize("run", [RECIPE], indirect=True)
 def test_one_process_draws_the_same_examples_and_measures_the_same_rewards(run, tmp_path):
     one = tune(config(tmp_path) | {"batch_size": 8}, processes=1)
     assert [sorted(step) for step in one.examples()[:4]] == [
@@ -205,6 +209,19 @@ def test_torchtunes_options_run(tmp_path, processes, overrides):
     assert run.events("update") and run.events("end")
     validation = [event["mean"] for event in run.events("validation")]
     assert validation[-1] < validation[0]
+
+
+def test_qlora_trains_saves_its_adapters_and_goes_on(tmp_path):
+    recipe = "recipes/lora_finetune_mos_single_device.py"
+    settings, _ = settings_for(recipe, tmp_path)
+    tiny_llama(tmp_path / "base", width=256)  # the narrowest that 4-bit blocks fit into
+    settings["model"] |= {"embed_dim": 256, "quantize_base": True}
+    settings |= {"dtype": "bf16", "checkpoint": {"every_n_steps": 100, "keep_last": 1}}
+    settings |= {"resume_from_checkpoint": True, "max_steps_per_epoch": 5}
+    first = tune(settings, processes=1, recipe=recipe).losses()
+    losses = tune(settings | {"max_steps_per_epoch": 8}, processes=1, recipe=recipe).losses()
+    assert losses[:5] == first and len(losses) == 8
+    assert max(losses[5:]) < min(losses[:3])
 
 
 def test_an_interrupted_run_goes_on_at_the_epoch_with_its_mixture(tmp_path):

@@ -7,27 +7,38 @@
 """The training mathematics is the stock recipe's: same examples, same losses."""
 
 import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.runs import RECIPE, REPOSITORY, config, tune
+from helpers.runs import OTHER_RECIPES, RECIPE, REPOSITORY, settings_for, tune
+
+SCHEDULE = {"_component_": "mos_tune.training.get_linear_schedule_with_warmup"}
 
 
-def test_the_stock_train_loop_is_not_overridden():
-    names = runpy.run_path(str(REPOSITORY / RECIPE))
-    stock = names["_stock"].FullFinetuneRecipeDistributed
-    assert names["FullFinetuneMoSRecipeDistributed"].train is stock.train
-    assert stock.train.__code__.co_filename.endswith("recipes/full_finetune_distributed.py")
+@pytest.mark.parametrize("recipe", [RECIPE, *OTHER_RECIPES])
+def test_the_stock_train_loop_is_not_overridden(recipe):
+    names = runpy.run_path(str(REPOSITORY / recipe))
+    (ours,) = (value for name, value in names.items() if "MoS" in name)
+    file = Path(ours.train.__code__.co_filename)
+    assert file.parent != REPOSITORY / "recipes"
+    assert file.name == Path(recipe).name.replace("_mos", "")
 
 
 @pytest.mark.parametrize(
-    ("processes", "accumulation", "draw"),
-    [(2, 1, "example"), (2, 2, "example"), (1, 2, "batch")],
+    ("recipe", "processes", "accumulation", "draw"),
+    [
+        (RECIPE, 2, 1, "example"),
+        (RECIPE, 2, 2, "example"),
+        (RECIPE, 1, 2, "batch"),
+        *((recipe, 2, 2, "example") for recipe in OTHER_RECIPES),
+    ],
 )
-def test_losses_are_those_of_the_stock_recipe(tmp_path, processes, accumulation, draw):
-    settings = config(tmp_path) | {"gradient_accumulation_steps": accumulation}
+def test_losses_are_those_of_the_stock_recipe(tmp_path, recipe, processes, accumulation, draw):
+    settings, processes = settings_for(recipe, tmp_path, processes)
+    settings |= {"gradient_accumulation_steps": accumulation, "lr_scheduler": SCHEDULE}
     settings["sampler"]["draw"] = draw
-    mixed = tune(settings, processes=processes)
+    mixed = tune(settings, processes=processes, recipe=recipe)
     assert mixed.events("update")[-1]["probabilities"] != mixed.events("start")[0]["probabilities"]
 
     stock = {key: settings[key] for key in settings if key not in ("sampler", "scorer", "reward")}
@@ -40,7 +51,10 @@ def test_losses_are_those_of_the_stock_recipe(tmp_path, processes, accumulation,
             "examples": str(mixed.directory / "examples.jsonl"),
         },
     }
-    replayed = tune(stock, processes=processes, recipe="tests/helpers/stock_full_finetune.py")
+    name = Path(recipe).stem.replace("_mos", "")
+    replayed = tune(
+        stock, f"stock={name}", processes=processes, recipe="tests/helpers/stock_recipe.py"
+    )
     assert len(replayed.losses()) == 12
     np.testing.assert_allclose(mixed.losses(), replayed.losses(), atol=1e-5, rtol=0)
     assert mixed.losses()[-1] < mixed.losses()[0] - 0.1

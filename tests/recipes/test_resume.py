@@ -12,7 +12,8 @@ import re
 import numpy as np
 import pytest
 from helpers.interrupted import assert_identical, settings_of
-from helpers.runs import tune
+from helpers.runs import OTHER_RECIPES, tune
+from safetensors.torch import load_file
 
 TRANSFERABILITY = {"_component_": "mos_tune.rewards.TransferabilityReward", "batch_size": 8}
 
@@ -112,6 +113,47 @@ def test_other_kinds_of_runs(tmp_path, changes):
     }
     kill_after(settings, 7, at=9, processes=1)
     assert_identical(tune(settings, processes=1), never)
+
+
+@pytest.mark.parametrize("reward", ["GradientReward", "UncertaintyReward"])
+def test_rewards_on_held_out_examples_on_2_ranks(tmp_path, reward):
+    component = f"mos_tune.rewards.{reward}"
+    never = settings_of(tmp_path / "never", checkpoint=None, batch_size=4)
+    never = tune(never | {"resume_from_checkpoint": False}, f"reward={component}")
+    updates = never.events("update")
+    assert [update["step"] for update in updates] == [4, 8, 12]
+    for update in updates:
+        raw = list(update["raw_rewards"].values())
+        assert all(-1 < value < 1 for value in raw) and len(set(raw)) == 4
+    settings = settings_of(tmp_path / "killed", batch_size=4) | {
+        "reward": {"_component_": component, "batch_size": 8},
+        "checkpoint": {"every_n_steps": 7, "keep_last": 1},
+    }
+    kill_after(settings, 7, at=9)
+    settings["validation"] |= {"max_examples": 7}
+    refused = tune(settings, ok=False)
+    assert "held-out examples of dataset.count is 7, the checkpoint has 8" in refused.output
+    settings["validation"] |= {"max_examples": 8}
+    assert_identical(tune(settings), never)
+
+
+@pytest.mark.parametrize("recipe", OTHER_RECIPES)
+def test_other_recipes(tmp_path, recipe):
+    never = settings_of(tmp_path / "never", recipe, 2) | {"checkpoint": None}
+    processes = 8 // never["batch_size"]
+    never = tune(never | {"resume_from_checkpoint": False}, processes=processes, recipe=recipe)
+    settings = settings_of(tmp_path / "killed", recipe, 2) | {
+        "checkpoint": {"every_n_steps": 7, "keep_last": 1}
+    }
+    kill_after(settings, 7, at=9, processes=processes, recipe=recipe)
+    resumed = tune(settings, processes=processes, recipe=recipe)
+    assert_identical(resumed, never)
+    if "lora" in recipe:
+        model = load_file(resumed.directory / "epoch_1" / "model-00001-of-00001.safetensors")
+        saved = resumed.directory / "checkpoints" / "step_12"
+        # The adapters and their optimizer state; with the base model's it would be three times it.
+        size = sum(shard.stat().st_size for shard in saved.glob("*.distcp"))
+        assert size < 1.5 * sum(weight.nbytes for weight in model.values())
 
 
 def test_another_number_of_ranks(whole, tmp_path):

@@ -1,0 +1,56 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Checks of the evaluation's config, before anything is loaded."""
+
+from importlib.metadata import version
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from packaging.version import Version
+
+from mos_tune.errors import UserError
+
+OLDEST_LM_EVAL = "0.4.5"
+
+_REQUIRED = (
+    "model tokenizer checkpointer device dtype seed tasks limit max_seq_length batch_size quantizer"
+).split()
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Check what can be checked by reading the config alone.
+
+    Args:
+        cfg (DictConfig): the recipe's config.
+
+    Raises:
+        UserError: naming the first key found wrong, and its value.
+    """
+    installed = version("lm-eval")
+    if Version(installed) < Version(OLDEST_LM_EVAL):
+        raise UserError(
+            f"lm-eval {installed} is installed, {OLDEST_LM_EVAL} or newer is needed; "
+            "pip install -e '.[eval]'"
+        )
+    missing = [key for key in _REQUIRED if key not in cfg]
+    if missing:
+        raise UserError(f"the config lacks {', '.join(missing)}")
+    if not OmegaConf.is_list(cfg.tasks) or not cfg.tasks:
+        raise UserError(f"tasks is {cfg.tasks}; expected a list, such as tasks=[mmlu]")
+    for key in ("batch_size", "max_seq_length"):
+        _whole(key, cfg[key], 1)
+    for key in ("limit", "num_fewshot"):
+        if cfg.get(key) is not None:
+            _whole(key, cfg[key], 1 if key == "limit" else 0)
+    for key in ("fewshot_as_multiturn", "system_instruction"):
+        if cfg.get(key) and not cfg.get("apply_chat_template", False):
+            raise UserError(f"{key} is {cfg[key]}, which needs apply_chat_template: True")
+
+
+def _whole(key: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{key} must be a whole number of at least {least}, got {value}")
