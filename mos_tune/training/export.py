@@ -22,7 +22,7 @@ INDEX = "model.safetensors.index.json"
 
 
 def finish_exports(client: Any, output_dir: str) -> None:
-    """Make ``client.save_checkpoint`` tidy the index, and raise a UserError if it cannot write.
+    """Make ``client.save_checkpoint`` tidy the folder, and raise a UserError if it cannot write.
 
     It is rank 0 that says it, which alone writes.
 
@@ -37,6 +37,7 @@ def finish_exports(client: Any, output_dir: str) -> None:
             stock(epoch=epoch, **state)
             if utils.get_world_size_and_rank()[1] == 0:
                 tidy_index(Path(output_dir) / f"epoch_{epoch}")
+                separate_adapter(Path(output_dir) / f"epoch_{epoch}")
         except (torch.distributed.DistError, torch.OutOfMemoryError):
             raise
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -72,3 +73,20 @@ def tidy_index(folder: Path) -> None:
         unfinished = path.with_name(f".{INDEX}.{os.getpid()}")
         unfinished.write_text(json.dumps(index, indent=2), encoding="utf-8")
         os.replace(unfinished, path)
+
+
+def separate_adapter(folder: Path) -> None:
+    """Move a LoRA adapter in PEFT's format out of the merged model's folder, to ``adapter``.
+
+    Beside the merged weights, transformers would take it for all there is, and look for a base
+    model that the adapter does not name.
+
+    Args:
+        folder (Path): an ``epoch_N`` folder; without merged weights the adapter stays.
+    """
+    if not any(folder.glob("model*.safetensors")):
+        return
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        if (folder / name).is_file():
+            (folder / "adapter").mkdir(exist_ok=True)
+            os.replace(folder / name, folder / "adapter" / name)

@@ -16,6 +16,7 @@ import torch
 from helpers.hf_models import tiny_llama
 from helpers.runs import OTHER_RECIPES, RECIPE, SIZES, config, settings_for, tune
 from matplotlib.image import imread
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 TRANSFERABILITY = "reward=mos_tune.rewards.TransferabilityReward"
@@ -108,6 +109,20 @@ def test_the_checkpoint_loads_in_transformers_with_the_last_held_out_loss(run):
     assert run.events("validation")[-1]["losses"]["count"] == pytest.approx(
         _held_out_loss(model, run, "count"), rel=1e-4
     )
+
+
+@pytest.mark.parametrize("run", ["recipes/lora_finetune_mos_distributed.py"], indirect=True)
+def test_the_adapter_on_the_base_model_is_the_merged_model(run):
+    merged = load_file(run.directory / "epoch_0" / "model-00001-of-00001.safetensors")
+    base = load_file(run.directory.parent / "base" / "model.safetensors")
+    adapter = load_file(run.directory / "epoch_0" / "adapter" / "adapter_model.safetensors")
+    sides = [name for name in adapter if name.endswith("lora_A.weight")]
+    assert len(sides) == 2 * (3 + 3)  # layers; attention and feed-forward
+    for side in sides:
+        name = side.removeprefix("base_model.model.").replace("lora_A.weight", "weight")
+        change = 2 * adapter[side.replace("lora_A", "lora_B")] @ adapter[side]  # alpha / rank
+        assert change.abs().max() > 1e-3
+        torch.testing.assert_close(merged[name], base[name] + change)
 
 
 def _held_out_loss(model, run, name):
