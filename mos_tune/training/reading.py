@@ -17,6 +17,7 @@ from torchtune import utils
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 from tqdm import tqdm
 
+from mos_tune.datasets.rows import raw_row
 from mos_tune.errors import UnusableExample, UserError
 from mos_tune.training.agreement import from_all_ranks
 
@@ -120,17 +121,6 @@ def cannot_be_read(key: str, dataset: Any, index: int, error: Exception) -> str:
     except Exception:  # there is no such thing, or it is what cannot be read
         return message
     return f"{message}; its row is {row if len(row) <= _LONGEST_ROW else row[:_LONGEST_ROW] + '…'}"
-
-
-def raw_row(dataset: Any, index: int) -> Any:
-    """Give an example as it was loaded, where torchtune's datasets and ours keep it.
-
-    Raises:
-        AttributeError: if the dataset keeps no such rows.
-    """
-    while isinstance(dataset, Subset):
-        dataset, index = dataset.dataset, dataset.indices[index]
-    return dataset._data[index]
 
 
 def _hash(index: int, example: Any) -> int:
