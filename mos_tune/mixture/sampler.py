@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mos_tune.errors import UserError
@@ -100,6 +101,11 @@ class MixtureSampler:
             order = rng.permutation(size)
             self._orders[dataset] = (passes, order)
         return int(order[position])
+
+    @property
+    def available(self) -> Tensor:
+        """Which datasets may be drawn, bool, shape ``[N]``: all."""
+        return torch.ones(len(self.names), dtype=torch.bool)
 
     @property
     def examples(self) -> dict[str, int]:

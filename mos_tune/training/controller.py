@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler, derived_seed, probe_indices
 from mos_tune.rewards import Probes, Reward, measuring
-from mos_tune.scorers import MLPScorer
+from mos_tune.scorers import Scorer
 from mos_tune.training.agreement import check_ranks_agree
 from mos_tune.training.data import Examples, MixtureData
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.held_out import held_out_losses
+from mos_tune.training.policy import current_mixture
 from mos_tune.training.record import MixtureRecord
 
 
@@ -33,7 +34,7 @@ class MixtureController:
         model (nn.Module): the model that is being trained.
         data (MixtureData): the examples.
         sampler (MixtureSampler): draws them; holds the prior.
-        scorer (MLPScorer | None): the policy. None keeps the mixture at the prior.
+        scorer (Scorer | None): the policy. None keeps the mixture at the prior.
         reward (Reward | None): what the policy learns from; needed with a scorer.
         dataset_loss (DatasetLoss): training losses since they were last taken.
         probes (Callable[..., Probes]): makes probes of datasets and indices.
@@ -51,7 +52,7 @@ class MixtureController:
         model: nn.Module,
         data: MixtureData,
         sampler: MixtureSampler,
-        scorer: MLPScorer | None,
+        scorer: Scorer | None,
         reward: Reward | None,
         *,
         dataset_loss: DatasetLoss,
@@ -88,7 +89,7 @@ class MixtureController:
         return self._probabilities
 
     def _policy(self) -> Tensor:
-        return self._sampler.prior if self._scorer is None else self._scorer.probabilities()
+        return current_mixture(self._scorer, self._sampler.prior, self._sampler.available)
 
     def start(self) -> None:
         """Do what needs the untouched model: theta_0's perplexities, the first held-out losses."""
@@ -234,7 +235,7 @@ class MixtureController:
         probes = self._probes_of_update(self._step // self._scorer.update_every)
         with measuring(self._model):
             raw, smoothed = self._reward.update(self._model, probes)
-        self._scorer.update(smoothed)
+        self._scorer.update(smoothed, self._sampler.available)
         self._probabilities = self._policy()
         self._check_ranks_agree()
         seconds = time.perf_counter() - started

@@ -28,6 +28,7 @@ from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.export import finish_exports
 from mos_tune.training.files import check_files
+from mos_tune.training.policy import check_scorer
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.process_group import TIMEOUT_SECONDS, join_process_group
 from mos_tune.training.progress import show_mixture
@@ -135,6 +136,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         self._scorer = self._reward = None
         if not is_off(cfg.get("scorer")):
             self._scorer = build("scorer", cfg.scorer, self._sampler.prior, seed=self.seed)
+            check_scorer(cfg.scorer["_component_"], self._scorer)
             self._reward = build("reward", cfg.reward, self._sampler.names)
             check_reward(cfg, self._reward)
         self._mixture_steps = steps_per_epoch(cfg, self._data.sizes, global_batch_size)
