@@ -151,6 +151,8 @@ def _check_datasets(datasets: Any) -> None:
             raise UserError("dataset.mean must have another name: val_loss/mean is the mean of all")
         if not OmegaConf.is_dict(section) or section.get("_component_") is None:
             raise UserError(f"dataset.{name} needs a builder as _component_, got {section}")
+        if section.get("max_epochs") is not None:
+            check_whole(f"dataset.{name}.max_epochs", section.max_epochs)
         if section.get("packed", False):
             raise UserError(
                 f"dataset.{name}.packed is True; a mixture draws single examples: False"

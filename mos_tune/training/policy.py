@@ -8,9 +8,11 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mos_tune.errors import UserError
+from mos_tune.mixture import restricted
 from mos_tune.scorers import Scorer
 
 
@@ -45,13 +47,15 @@ def current_mixture(scorer: Scorer | None, prior: Tensor, available: Tensor) -> 
         available (Tensor): bool mask of the datasets that may be drawn, shape ``[N]``.
 
     Returns:
-        Tensor: float64, shape ``[N]``.
+        Tensor: float64, shape ``[N]``; all 0 when no dataset is available.
 
     Raises:
         UserError: if the scorer gives no probabilities.
     """
+    if not available.any():
+        return torch.zeros_like(prior)
     if scorer is None:
-        return prior
+        return restricted(prior, available)
     given = scorer.probabilities(available).detach().double()
     right = given.shape == prior.shape and bool((given >= 0).all()) and not given[~available].any()
     # nan fails the first comparison, infinity this one.

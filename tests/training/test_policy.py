@@ -41,6 +41,13 @@ def test_a_scorer_has_all_that_it_is_asked_for():
 
 def test_without_a_scorer_it_is_the_prior():
     assert torch.equal(current_mixture(None, PRIOR, ALL), PRIOR)
+    available = torch.tensor([False, True, True])
+    assert current_mixture(None, PRIOR, available).tolist() == [0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("scorer", [None, MLPScorer(PRIOR)])
+def test_when_all_are_used_up_nothing_is_asked(scorer):
+    assert current_mixture(scorer, PRIOR, ~ALL).tolist() == [0, 0, 0]
 
 
 def test_a_scorers_probabilities_are_taken_in_float64():
