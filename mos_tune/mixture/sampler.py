@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mos_tune.errors import UserError
 from mos_tune.mixture.availability import restricted
+from mos_tune.mixture.order import PassOrder
 from mos_tune.mixture.prior import tempered_prior
 from mos_tune.mixture.randomness import counter_based_rng
 
@@ -73,7 +74,7 @@ class MixtureSampler:
         self.drawn = [0] * len(sizes)
         self._global_batch_size = global_batch_size
         self._seed = seed
-        self._shuffle = shuffle
+        self._order = PassOrder(self.sizes, seed=seed, shuffle=shuffle)
         self._draw = draw
         self._at_once = 1 if draw == "example" else global_batch_size
         passes = max_epochs or {}
@@ -85,7 +86,6 @@ class MixtureSampler:
                     f"the global batch of {global_batch_size} that sampler.draw=batch takes at once"
                 )
         self._temperature = float(temperature)
-        self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def draw_step(self, step: int, probabilities: Tensor) -> list[tuple[int, int]]:
         """Draw the examples of one step and count them as drawn.
@@ -118,17 +118,9 @@ class MixtureSampler:
         return examples
 
     def _next(self, dataset: int) -> int:
-        size = self.sizes[self.names[dataset]]
-        passes, position = divmod(self.drawn[dataset], size)
+        index = self._order.index(self.names[dataset], self.drawn[dataset])
         self.drawn[dataset] += 1
-        if not self._shuffle:
-            return position
-        known_pass, order = self._orders.get(dataset, (-1, np.empty(0, dtype=np.int64)))
-        if known_pass != passes:
-            rng = counter_based_rng(self._seed, "order", self.names[dataset], passes)
-            order = rng.permutation(size)
-            self._orders[dataset] = (passes, order)
-        return int(order[position])
+        return index
 
     def _is_available(self, dataset: int) -> bool:
         return self._limits[dataset] - self.drawn[dataset] >= self._at_once
@@ -169,7 +161,7 @@ class MixtureSampler:
             "global batch (batch_size * gradient_accumulation_steps * number of processes)": (
                 self._global_batch_size
             ),
-            "shuffle": self._shuffle,
+            "shuffle": self._order.shuffle,
             "sampler.draw": self._draw,
             "sampler.temperature": self._temperature,
         }
