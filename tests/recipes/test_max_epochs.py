@@ -63,8 +63,18 @@ def test_a_dataset_that_is_used_up_has_probability_0_from_then_on(run):
         drawn = [dataset for examples in run.examples()[:step] for dataset, _ in examples]
         assert drawn.count(name) == LIMITS[name]
         assert f"dataset.{name} is used up after step {step}: {LIMITS[name]} ex" in run.output
-    # Rewards are measured as ever.
-    assert all(set(update["rewards"]) == set(SIZES) for update in run.events("update"))
+
+
+def test_the_scorer_learns_the_shares_of_those_left(run):
+    updates = [update for update in run.events("update") if 0 in update["probabilities"].values()]
+    assert updates
+    for update in updates:
+        rewards, shares = update["rewards"], update["probabilities"]
+        assert set(rewards) == set(SIZES)  # measured for all
+        left = {name: rewards[name] for name, share in shares.items() if share > 0}
+        assert len(left) > 1
+        for name, reward in left.items():
+            assert shares[name] == pytest.approx(reward / sum(left.values()), abs=1e-3)
 
 
 def test_a_run_that_was_killed_after_that_is_the_same(run, tmp_path):
