@@ -11,8 +11,7 @@ Run it with:
     python -m mos_tune.perplexities OUTPUT_DIR
 
 It reads mixture.jsonl, and needs no model. The perplexity of a dataset is exp(held-out loss), and
-that loss is the mean over the response tokens of all its held-out examples: it says which of a
-number of equally likely tokens the model would have to guess. It is not the mean of
+that loss is the mean over the response tokens of all its held-out examples. It is not the mean of
 the examples' perplexities, whose largest few would decide it. Nor is the ratio after / before the
 difficulty reward (Eq. 10), which is the mean of the ratios of single training examples.
 """
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         step, found = perplexities(options.output_dir)
-    except (UserError, OverflowError) as error:
+    except UserError as error:
         sys.exit(f"mos-tune stopped: {error}")
     print(f"| dataset | PPL before | PPL after {step} steps | after / before |")
     print("|---|---:|---:|---:|")

@@ -64,7 +64,7 @@ class PlannedRun:
         if (self.directory / "mixture.jsonl").exists():
             if not file.exists():
                 raise UserError(f"{self.directory} has a run that is not of a sweep")
-            _check_same(self.directory, dict(_flat(OmegaConf.load(file))), dict(_flat(self.config)))
+            _check_same(self.directory, *map(_settings, (OmegaConf.load(file), self.config)))
         file.write_text(OmegaConf.to_yaml(self.config), encoding="utf-8")
 
 
@@ -118,14 +118,16 @@ def _merged(base: Path, overrides: Sequence[str]) -> DictConfig:
     return _merge_yaml_and_cli_args(*parser.parse_known_args(["--config", str(base), *overrides]))
 
 
+def _settings(config: Any) -> dict[str, Any]:
+    return dict(_flat(OmegaConf.to_container(config)))
+
+
 def _flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if not OmegaConf.is_dict(node):
+    if not isinstance(node, dict):
         yield key, node
         return
-    for name in node:
-        child = node._get_node(name)
-        value = child if OmegaConf.is_dict(child) else node[name]
-        yield from _flat(value, f"{key}.{name}" if key else str(name))
+    for name, child in node.items():
+        yield from _flat(child, f"{key}.{name}" if key else str(name))
 
 
 def _check_same(directory: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
