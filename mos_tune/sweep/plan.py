@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torchtune.config._parse import TuneRecipeArgumentParser
 from torchtune.config._utils import _merge_yaml_and_cli_args
+from yaml import YAMLError
 
 from mos_tune.errors import UserError
 
@@ -102,8 +104,8 @@ def planned_runs(
             own = [*overrides, *of_row, f"seed={seed}", f"output_dir={directory}"]
             try:
                 config = _merged(base, own)
-            except ValueError as error:
-                raise UserError(f"row {row}: {error}") from error
+            except (ValueError, OmegaConfBaseException, YAMLError) as error:
+                raise UserError(f"row {row} on {base}: {error}") from error
             if config.get("checkpoint") is not None:
                 config.resume_from_checkpoint = True
             config.sweep = {"recipe": recipe, "processes": processes}

@@ -105,7 +105,8 @@ def test_bad_commands(sweep):
     assert "--only none is no row of" in sweep("--only", "none")[0]
     assert "--processes must be a whole number of at least 1, got 0" in sweep("--processes", "0")[0]
     assert "there is no recipes/none.py" in sweep("--recipe", "recipes/none.py")[0]
-    assert "row uni: Command-line overrides must be" in sweep("--overrides", "seed")[0]
+    assert ": Command-line overrides must be" in sweep("--overrides", "seed")[0]
+    assert "mos-tune stopped: row uni on " in sweep("--overrides", "seed.x=1", "seed=[")[0]
 
 
 def test_a_config_with_checkpoints_goes_on(sweep, tmp_path):
