@@ -37,13 +37,15 @@ def write(tmp_path):
 
 
 def test_every_event_lands_on_its_curve(write):
-    run = read_curves(write(START, update(2, 0.6), VALIDATION, {"event": "end", "step": 5}))
+    end = {"event": "end", "step": 5, "average_probabilities": {"a": 0.55, "b": 0.45}}
+    run = read_curves(write(START, update(2, 0.6), VALIDATION, end))
     assert run.names == ["a", "b"]
     assert run.last_step == 5
     assert run.probabilities == [(0, {"a": 0.5, "b": 0.5}), (2, {"a": 0.6, "b": 0.4})]
     assert run.rewards == [(2, {"a": 1.0, "b": 2.0})]
     assert run.raw_rewards == [(2, {"a": 1.5, "b": 2.5})]
     assert run.losses == [(4, {"a": 2.0, "b": 4.0, MEAN: 3.0})]
+    assert run.average_probabilities == {"a": 0.55, "b": 0.45}
 
 
 def test_one_dataset_has_no_separate_mean(write):
