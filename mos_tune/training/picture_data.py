@@ -28,11 +28,12 @@ class RunCurves:
     Args:
         names (list[str]): the datasets, in the config's order.
         last_step (int): step of the last event.
-        probabilities (Curve): at the start and after every scorer update.
+        probabilities (Curve): at the start, after every scorer update, and when one is used up.
         rewards (Curve): after smoothing (Eq. 11), at every update.
         raw_rewards (Curve): before smoothing, at every update.
         losses (Curve): held-out losses in nats per response token, with their mean as ``MEAN`` if
             there are several.
+        average_probabilities (Mapping[str, float] | None): over the steps of a run that has ended.
     """
 
     names: list[str]
@@ -41,11 +42,12 @@ class RunCurves:
     rewards: Curve = field(default_factory=list)
     raw_rewards: Curve = field(default_factory=list)
     losses: Curve = field(default_factory=list)
+    average_probabilities: Mapping[str, float] | None = None
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Append one event of mixture.jsonl; kinds that hold no curve count as steps only."""
         self.last_step = event["step"]
-        if event["event"] in ("start", "update"):
+        if event["event"] in ("start", "update", "used_up"):
             self._append(self.probabilities, event["probabilities"])
         if event["event"] == "update":
             self._append(self.rewards, event["rewards"])
@@ -53,6 +55,8 @@ class RunCurves:
         if event["event"] == "validation":
             mean = {MEAN: event["mean"]} if len(event["losses"]) > 1 else {}
             self._append(self.losses, {**event["losses"], **mean})
+        if event["event"] == "end":
+            self.average_probabilities = event["average_probabilities"]
 
     def _append(self, curve: Curve, values: Mapping[str, float]) -> None:
         # A run that was resumed from an earlier checkpoint logs the steps since then once more.

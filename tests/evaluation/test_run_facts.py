@@ -52,3 +52,9 @@ def test_a_downloaded_model_has_no_run(tmp_path):
     model.mkdir()
     assert step_and_mixture(model) == (None, None)
     assert run_name(model) == "Llama"
+
+
+def test_the_seeds_of_a_row_share_its_name(tmp_path):
+    for seed in (0, 1):
+        (export,) = run(tmp_path / f"mos_diff/seed_{seed}", EVENTS, 1)
+        assert run_name(export) == "mos_diff"

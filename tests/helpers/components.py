@@ -85,12 +85,28 @@ def strike(fault: str, rank: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     elif fault == "terminate launcher":
         os.kill(launcher, signal.SIGTERM)
+        wait_for_sigterm()
     elif fault == "terminate all twice":
         workers = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
         for process in [launcher, *workers] * 2:
             os.kill(int(process), signal.SIGTERM)
     else:
         raise RuntimeError(fault)
+
+
+def wait_for_sigterm():
+    """Let the launcher pass its signal on while this process is still where it is."""
+    handler = signal.getsignal(signal.SIGTERM)
+    came = []
+
+    def handle(*arguments):
+        came.append(True)
+        handler(*arguments)
+
+    signal.signal(signal.SIGTERM, handle)
+    while not came:
+        time.sleep(0.01)
+    signal.signal(signal.SIGTERM, handler)
 
 
 class FaultyAdamW(AdamW):

@@ -34,6 +34,7 @@ def settings(tmp_path_factory):
         skill: {"_component_": "mos_tune.datasets.skill_dataset", "skill": skill, "size": size}
         for skill, size in SIZES.items()
     }
+    settings["dataset"]["count"]["max_epochs"] = 7
     settings["selection"] = {"fraction": 0.2}
     return settings
 
@@ -179,6 +180,7 @@ def test_a_run_trains_on_the_selected_examples(settings, on_two_ranks):
     run = tune(file, "max_steps_per_epoch=3", "validation=null", processes=1)
     assert "dataset.count: 30 of 150 drawn" in run.output
     start = json.loads((folder / "run" / "mixture.jsonl").read_text().splitlines()[0])
+    assert OmegaConf.load(file).dataset["count"].max_epochs == 7
     assert start["sizes"] == {name: len(read(folder / f"{name}.jsonl")) for name in SIZES}
     assert list(folder.glob("run/epoch_0/*.safetensors"))
 

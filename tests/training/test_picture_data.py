@@ -37,13 +37,15 @@ def write(tmp_path):
 
 
 def test_every_event_lands_on_its_curve(write):
-    run = read_curves(write(START, update(2, 0.6), VALIDATION, {"event": "end", "step": 5}))
+    end = {"event": "end", "step": 5, "average_probabilities": {"a": 0.55, "b": 0.45}}
+    run = read_curves(write(START, update(2, 0.6), VALIDATION, end))
     assert run.names == ["a", "b"]
     assert run.last_step == 5
     assert run.probabilities == [(0, {"a": 0.5, "b": 0.5}), (2, {"a": 0.6, "b": 0.4})]
     assert run.rewards == [(2, {"a": 1.0, "b": 2.0})]
     assert run.raw_rewards == [(2, {"a": 1.5, "b": 2.5})]
     assert run.losses == [(4, {"a": 2.0, "b": 4.0, MEAN: 3.0})]
+    assert run.average_probabilities == {"a": 0.55, "b": 0.45}
 
 
 def test_one_dataset_has_no_separate_mean(write):
@@ -57,6 +59,13 @@ def test_steps_logged_again_by_a_resumed_run_count_once(write):
     assert [step for step, _ in run.probabilities] == [0, 2]
     assert run.probabilities[-1][1]["a"] == 0.8
     assert run.last_step == 2
+
+
+def test_a_dataset_that_is_used_up_counts_until_the_update_of_that_step(write):
+    used_up = {"event": "used_up", "datasets": ["a"], "probabilities": {"a": 0.0, "b": 1.0}}
+    run = read_curves(write(START, used_up | {"step": 3}, used_up | {"step": 4}, update(4, 0.1)))
+    expected = [(0, 0.5), (3, 0.0), (4, 0.1)]
+    assert [(step, shares["a"]) for step, shares in run.probabilities] == expected
 
 
 def test_torn_last_line_is_ignored(write):

@@ -65,7 +65,7 @@ def table_rows(runs: Sequence[Run]) -> tuple[list[str], list[Row]]:
                 )
         by_name[run.name].append(run)
     rows = [
-        Row(name=name, runs=len(group), cells=_cells([_values(run) for run in group]))
+        Row(name=name, runs=len(group), cells=cells([_values(run) for run in group]))
         for name, group in by_name.items()
     ]
     measured = dict.fromkeys(column for row in rows for column in row.cells)
@@ -94,10 +94,15 @@ def _values(run: Run) -> dict[str, float]:
     return values
 
 
-def _cells(runs: Sequence[Mapping[str, float]]) -> dict[str, Cell]:
-    cells = {}
+def cells(runs: Sequence[Mapping[str, float]]) -> dict[str, Cell]:
+    """Returns mean and standard deviation of every column that any of the runs has.
+
+    Args:
+        runs: The values of each run by column.
+    """
+    found = {}
     for column in dict.fromkeys(column for run in runs for column in run):
         values = [run[column] for run in runs if column in run]
         std = stdev(values) if len(values) > 1 else None
-        cells[column] = Cell(mean=mean(values), std=std, runs=len(values))
-    return cells
+        found[column] = Cell(mean=mean(values), std=std, runs=len(values))
+    return found

@@ -8,14 +8,20 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mos_tune.evaluation.table.rows import PROBABILITY, Cell, Row
 
 _MISSING = "–"
 
 
-def as_markdown(columns: Sequence[str], rows: Sequence[Row]) -> str:
+def as_markdown(
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    decimals: int = 2,
+    lower_is_better: bool = False,
+) -> str:
     """Returns the table with mean ± standard deviation over the runs, the best in bold.
 
     What was not measured is a dash. ``(2 of 3)`` behind a number says that it is of two out of
@@ -24,13 +30,16 @@ def as_markdown(columns: Sequence[str], rows: Sequence[Row]) -> str:
     Args:
         columns: The columns.
         rows: The rows.
+        decimals: Of all numbers but probabilities, which have 3. Default 2: scores in per cent.
+        lower_is_better: True for losses. Default False.
     """
-    best = {column: _best(column, rows) for column in columns}
     lines = [["run", "runs", *columns], ["---", *["---:"] * (len(columns) + 1)]]
-    for row in rows:
-        name = row.name.replace("|", "\\|")
-        cells = [_text(column, row, best[column]) for column in columns]
-        lines.append([name, str(row.runs), *cells])
+    lines += [[row.name.replace("|", "\\|"), str(row.runs)] for row in rows]
+    for column in columns:
+        digits = 3 if column.startswith(PROBABILITY) else decimals
+        best = _best(column, rows, digits, min if lower_is_better else max)
+        for line, row in zip(lines[2:], rows, strict=True):
+            line.append(_text(row.cells.get(column), row.runs, best, digits))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -54,28 +63,21 @@ def as_csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _best(column: str, rows: Sequence[Row]) -> str | None:
-    cells = [row.cells[column] for row in rows if column in row.cells]
+def _best(
+    column: str, rows: Sequence[Row], digits: int, choose: Callable[[list[float]], float]
+) -> str | None:
+    means = [row.cells[column].mean for row in rows if column in row.cells]
     # No probability is better than another, and a score alone is not the best of anything.
-    if column.startswith(PROBABILITY) or len(cells) < 2:
+    if column.startswith(PROBABILITY) or len(means) < 2:
         return None
-    return _number(column, max(cell.mean for cell in cells))
+    return f"{choose(means):.{digits}f}"
 
 
-def _text(column: str, row: Row, best: str | None) -> str:
-    cell = row.cells.get(column)
+def _text(cell: Cell | None, runs: int, best: str | None, digits: int) -> str:
     if cell is None:
         return _MISSING
-    text = _with_deviation(column, cell)
-    if _number(column, cell.mean) == best:
+    mean = f"{cell.mean:.{digits}f}"
+    text = mean if cell.std is None else f"{mean} ± {cell.std:.{digits}f}"
+    if mean == best:
         text = f"**{text}**"
-    return text if cell.runs == row.runs else f"{text} ({cell.runs} of {row.runs})"
-
-
-def _with_deviation(column: str, cell: Cell) -> str:
-    mean = _number(column, cell.mean)
-    return mean if cell.std is None else f"{mean} ± {_number(column, cell.std)}"
-
-
-def _number(column: str, value: float) -> str:
-    return f"{value:.3f}" if column.startswith(PROBABILITY) else f"{value:.2f}"
+    return text if cell.runs == runs else f"{text} ({cell.runs} of {runs})"

@@ -1,0 +1,141 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The runs of a sweep: where each writes, and with which settings."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torchtune.config._parse import TuneRecipeArgumentParser
+from torchtune.config._utils import _merge_yaml_and_cli_args
+from yaml import YAMLError
+
+from mos_tune.errors import UserError
+
+CONFIG = "config.yaml"
+"""The run's whole config, in its folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One row with one seed."""
+
+    row: str
+    """The row's name."""
+
+    seed: int
+    """The config's ``seed``."""
+
+    directory: Path
+    """The config's ``output_dir``."""
+
+    config: DictConfig
+    """Base config and overrides together, with ``sweep.recipe`` and ``sweep.processes``."""
+
+    def has_ended(self) -> bool:
+        """Tells whether the run has come to its end."""
+        try:
+            lines = (self.directory / "mixture.jsonl").read_text(encoding="utf-8").splitlines()
+            return bool(json.loads(lines[-1])["event"] == "end")
+        except (FileNotFoundError, IndexError, ValueError):  # not begun, or killed in a line
+            return False
+
+    def command(self) -> list[str]:
+        """Gives the arguments of ``tune``."""
+        processes, recipe = str(self.config.sweep.processes), self.config.sweep.recipe
+        config = str(self.directory / CONFIG)
+        return ["run", "--nproc_per_node", processes, recipe, "--config", config]
+
+    def write_config(self) -> None:
+        """Writes the config that :meth:`command` names.
+
+        Raises:
+            UserError: If the folder has a run with other settings.
+        """
+        file = self.directory / CONFIG
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # A run that has not made its first step may be mended.
+        if (self.directory / "mixture.jsonl").exists():
+            if not file.exists():
+                raise UserError(f"{self.directory} has a run that is not of a sweep")
+            _check_same(self.directory, *map(_settings, (OmegaConf.load(file), self.config)))
+        file.write_text(OmegaConf.to_yaml(self.config), encoding="utf-8")
+
+
+def planned_runs(
+    base: Path,
+    rows: Mapping[str, Sequence[str]],
+    seeds: Sequence[int],
+    *,
+    overrides: Sequence[str],
+    recipe: str,
+    processes: int,
+    output: Path,
+) -> list[PlannedRun]:
+    """Plans the runs, row by row, and checks that none is in the way of another sweep's.
+
+    Args:
+        base: The config that all rows share.
+        rows: Overrides by name.
+        seeds: Of every row.
+        overrides: For all rows; a row's own come after them.
+        recipe: What ``tune run`` starts.
+        processes: Of each run.
+        output: The runs write to ``output/ROW/seed_N``.
+
+    Returns:
+        The runs, their configs written.
+
+    Raises:
+        UserError: If an override cannot be read, or a run with other settings is there already.
+    """
+    runs = []
+    for row, of_row in rows.items():
+        for seed in seeds:
+            directory = output / row / f"seed_{seed}"
+            own = [*overrides, *of_row, f"seed={seed}", f"output_dir={directory}"]
+            try:
+                config = _merged(base, own)
+            except (ValueError, OmegaConfBaseException, YAMLError) as error:
+                raise UserError(f"row {row} on {base}: {error}") from error
+            if config.get("checkpoint") is not None:
+                config.resume_from_checkpoint = True
+            config.sweep = {"recipe": recipe, "processes": processes}
+            runs.append(PlannedRun(row=row, seed=seed, directory=directory, config=config))
+    for run in runs:
+        run.write_config()
+    return runs
+
+
+def _merged(base: Path, overrides: Sequence[str]) -> DictConfig:
+    parser = TuneRecipeArgumentParser()
+    return _merge_yaml_and_cli_args(*parser.parse_known_args(["--config", str(base), *overrides]))
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    return dict(_flat(OmegaConf.to_container(config)))
+
+
+def _flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict):
+        yield key, node
+        return
+    for name, child in node.items():
+        yield from _flat(child, f"{key}.{name}" if key else str(name))
+
+
+def _check_same(directory: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    for key in {**there, **here}:
+        if there.get(key) != here.get(key):
+            raise UserError(
+                f"{directory} has a run with {key} {there.get(key)}, and this sweep has "
+                f"{here.get(key)}; give another --output, or delete that folder"
+            )

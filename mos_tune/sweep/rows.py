@@ -1,0 +1,68 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The rows of a sweep: a name and overrides each."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from yaml import YAMLError
+
+from mos_tune.errors import UserError
+
+SPECIALIST = "{specialist}"
+"""Stands in a row's name and overrides for the dataset to specialise on."""
+
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+def read_rows(file: Path, specialists: Sequence[str]) -> dict[str, list[str]]:
+    """Reads the rows of a sweep.
+
+    Args:
+        file: YAML with a name and a list of overrides for each row.
+        specialists: Names of datasets. A row with ``{specialist}`` becomes one row for each, and
+            none if there are none.
+
+    Returns:
+        The overrides by name, in the order of the file.
+
+    Raises:
+        UserError: If the file is no such YAML, or a name cannot be a folder's.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file))
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    except YAMLError as error:
+        raise UserError(f"{file} is no YAML: {error}") from error
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{file} must map names of rows to lists of overrides")
+    rows = {}
+    for key, overrides in content.items():
+        name = str(key)
+        if not isinstance(overrides, list) or not all(isinstance(one, str) for one in overrides):
+            raise UserError(
+                f"{file}: {name} must have a list of overrides, as in [scorer=null], "
+                f"got {overrides!r}"
+            )
+        named = any(SPECIALIST in text for text in (name, *overrides))
+        for specialist in specialists if named else [""]:
+            row = name.replace(SPECIALIST, _in_folder(specialist))
+            if not _FOLDER.fullmatch(row) or row in rows:
+                raise UserError(
+                    f"{file}: {row!r} must be another name: a folder of its own is called so, of "
+                    "letters, digits, and . _ + -"
+                )
+            rows[row] = [one.replace(SPECIALIST, specialist) for one in overrides]
+    return rows
+
+
+def _in_folder(dataset: str) -> str:
+    # A dataset's name may have blanks and any script.
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", dataset)
