@@ -17,15 +17,16 @@ from torch import Tensor, nn
 from torchtune import utils
 
 from mos_tune.errors import UserError
-from mos_tune.mixture import MixtureSampler, derived_seed, probe_indices
+from mos_tune.mixture import MixtureSampler, derived_seed
 from mos_tune.rewards import Probes, Reward, measuring
 from mos_tune.scorers import Scorer
 from mos_tune.training.agreement import check_ranks_agree
-from mos_tune.training.data import Examples, MixtureData
+from mos_tune.training.data import MixtureData
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.held_out import held_out_losses
 from mos_tune.training.policy import current_mixture
 from mos_tune.training.record import MixtureRecord
+from mos_tune.training.update_probes import UpdateProbes
 
 log = utils.get_logger("INFO")
 
@@ -74,6 +75,7 @@ class MixtureController:
         self._reward = reward
         self._dataset_loss = dataset_loss
         self._probes = probes
+        self._update_probes = None if reward is None else UpdateProbes(data, reward, probes, seed)
         self._record = record
         self._seed = seed
         self._total_steps = total_steps
@@ -105,18 +107,13 @@ class MixtureController:
 
     def _prepare(self, from_step: int) -> None:
         """Let the reward measure the untouched model on the probes of all updates to come."""
-        if self._scorer is None or self._reward is None:
+        if self._scorer is None or self._reward is None or self._update_probes is None:
             return
         every = self._scorer.update_every
         updates = range(from_step // every + 1, self._total_steps // every + 1)
-        chosen = [self._probe_indices(self._data.train, update) for update in updates]
-        all_of_them = {
-            name: sorted({index for indices in chosen for index in indices[name]})
-            for name in self._sampler.names
-        }
-        if chosen:
+        if updates:
             with measuring(self._model):
-                self._reward.prepare(self._model, self._probes(self._data.train, all_of_them))
+                self._reward.prepare(self._model, self._update_probes.of_all(updates))
 
     def on_draw(self, step: int, examples: list[tuple[int, int]]) -> None:
         """Count a step's mixture and write down its examples."""
@@ -255,10 +252,11 @@ class MixtureController:
 
     def _update(self) -> None:
         assert self._scorer is not None and self._reward is not None
+        assert self._update_probes is not None
         if not self._available.any():  # the run ends, and there is no policy to learn
             return
         started = time.perf_counter()
-        probes = self._probes_of_update(self._step // self._scorer.update_every)
+        probes = self._update_probes.of_update(self._step // self._scorer.update_every)
         with measuring(self._model):
             raw, smoothed = self._reward.update(self._model, probes)
         self._scorer.update(smoothed, self._available)
@@ -270,28 +268,6 @@ class MixtureController:
     def _check_ranks_agree(self) -> None:
         state = {**self.state_dict(), "probabilities": self._probabilities}
         check_ranks_agree(state, self._step)
-
-    def _probes_of_update(self, update: int) -> Probes:
-        assert self._reward is not None
-        train, held_out = self._data.train, None
-        if self._reward.needs_held_out:
-            indices = self._probe_indices(self._data.held_out, update, "validation.")
-            held_out = self._probes(self._data.held_out, indices)
-        seed = derived_seed(self._seed, "reward", update)
-        indices = self._probe_indices(train, update)
-        return self._probes(train, indices, held_out=held_out, seed=seed)
-
-    def _probe_indices(
-        self, parts: Mapping[str, Examples], update: int, prefix: str = ""
-    ) -> dict[str, list[int]]:
-        assert self._reward is not None
-        seed, count = self._seed, self._reward.batch_size
-        return {
-            name: probe_indices(
-                len(examples), count, seed=seed, name=prefix + name, update=update
-            ).tolist()
-            for name, examples in parts.items()
-        }
 
     def _validate(self) -> None:
         held_out = self._data.held_out

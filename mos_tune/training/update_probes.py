@@ -1,0 +1,62 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The examples that a reward measures: a function of seed, dataset and update."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from mos_tune.mixture import derived_seed, probe_indices
+from mos_tune.rewards import Probes, Reward
+from mos_tune.training.data import Examples, MixtureData
+
+
+class UpdateProbes:
+    """Choose the probes of every scorer update, past and to come, without state.
+
+    Args:
+        data (MixtureData): the examples.
+        reward (Reward): says how many of each dataset, and whether held-out ones too.
+        probes (Callable[..., Probes]): makes probes of datasets and indices.
+        seed (int): the run's seed.
+    """
+
+    def __init__(
+        self, data: MixtureData, reward: Reward, probes: Callable[..., Probes], seed: int
+    ) -> None:
+        self._data = data
+        self._reward = reward
+        self._probes = probes
+        self._seed = seed
+
+    def of_update(self, update: int) -> Probes:
+        """Give the probes of one update, counted from 1."""
+        held_out = None
+        if self._reward.needs_held_out:
+            indices = self._indices(self._data.held_out, update, "validation.")
+            held_out = self._probes(self._data.held_out, indices)
+        seed = derived_seed(self._seed, "reward", update)
+        indices = self._indices(self._data.train, update)
+        return self._probes(self._data.train, indices, held_out=held_out, seed=seed)
+
+    def of_all(self, updates: Iterable[int]) -> Probes:
+        """Give the training examples of several updates, each once."""
+        chosen = [self._indices(self._data.train, update) for update in updates]
+        indices = {
+            name: sorted({index for one in chosen for index in one[name]})
+            for name in self._data.train
+        }
+        return self._probes(self._data.train, indices)
+
+    def _indices(
+        self, parts: Mapping[str, Examples], update: int, prefix: str = ""
+    ) -> dict[str, list[int]]:
+        seed, count = self._seed, self._reward.batch_size
+        return {
+            name: probe_indices(
+                len(examples), count, seed=seed, name=prefix + name, update=update
+            ).tolist()
+            for name, examples in parts.items()
+        }
