@@ -24,6 +24,7 @@ RECIPES = (
     "lora_finetune_mos_single_device",
     "eleuther_eval_mos",
     "mt_bench_mos",
+    "select_examples",
 )
 
 

@@ -15,6 +15,7 @@ from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
+from mos_tune.datasets.sampled import check_fraction, keep_fraction
 
 NO_INPUT = "<noinput>"
 
@@ -24,6 +25,8 @@ def medinstruct_dataset(
     *,
     source: str = "lavita/AlpaCare-MedInstruct-52k",
     split: str = "train",
+    fraction: float = 1.0,
+    seed: int = 0,
     **load_dataset_kwargs: Any,
 ) -> Dataset:
     """Load medical instructions with an optional input and their responses.
@@ -37,15 +40,22 @@ def medinstruct_dataset(
         source (str): as in ``datasets.load_dataset``; rows have ``instruction``, ``input`` and
             ``output``.
         split (str): the split to load. Default "train", the only one published.
+        fraction (float): share of the rows to draw, above 0 and at most 1. Default 1.0; the
+            paper's is 0.1.
+        seed (int): which rows are drawn. Default 0.
         **load_dataset_kwargs (Any): more arguments of ``datasets.load_dataset``.
 
     Returns:
-        Dataset: the examples, prompts masked.
+        Dataset: the examples in the file's order, prompts masked.
+
+    Raises:
+        UserError: if ``fraction`` is out of range.
 
     Source: https://huggingface.co/datasets/lavita/AlpaCare-MedInstruct-52k.
     """
+    check_fraction(fraction)
     rows = load_dataset(source, split=split, **load_dataset_kwargs)
-    return RowsDataset(rows, _to_messages, tokenizer)
+    return keep_fraction(RowsDataset(rows, _to_messages, tokenizer), fraction, seed)
 
 
 def _to_messages(row: Mapping[str, Any]) -> list[Message]:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from mos_tune.checks import check_whole
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
+from mos_tune.datasets.sampled import check_fraction, keep_fraction
 from mos_tune.errors import UserError
 from mos_tune.mixture.randomness import counter_based_rng
 
@@ -34,18 +35,25 @@ def p3_dataset(
     source: str = "bigscience/P3",
     subsets: Sequence[str] | None = None,
     examples_per_subset: int = 1000,
+    fraction: float = 1.0,
     seed: int = 0,
     split: str = "train",
 ) -> Dataset:
-    """Draw examples from every subset of P3 and join them.
+    """Draw examples from every subset of P3, join them and keep a part of all.
 
-    The arguments are those of :func:`draw_p3`. Rows without a prompt or an answer are unusable.
+    The arguments are those of :func:`draw_p3` and ``fraction``, the share of the joined examples to
+    keep, above 0 and at most 1 (default 1.0; the paper's is 0.1). Rows without a prompt or an
+    answer are unusable.
 
     Returns:
         Dataset: the drawn examples, subset after subset, prompts masked.
+
+    Raises:
+        UserError: if ``fraction`` is out of range, or :func:`draw_p3` raises it.
     """
+    check_fraction(fraction)
     rows = draw_p3(source, subsets, examples_per_subset=examples_per_subset, seed=seed, split=split)
-    return RowsDataset(rows, _to_messages, tokenizer)
+    return keep_fraction(RowsDataset(rows, _to_messages, tokenizer), fraction, seed)
 
 
 def draw_p3(

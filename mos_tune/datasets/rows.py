@@ -9,7 +9,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX, Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
@@ -62,6 +62,17 @@ class RowsDataset(Dataset):
             for token, masked in zip(example["tokens"], example["mask"], strict=True)
         ]
         return example
+
+
+def raw_row(dataset: Any, index: int) -> Any:
+    """Give an example as it was loaded, where torchtune's datasets and ours keep it.
+
+    Raises:
+        AttributeError: if the dataset keeps no such rows.
+    """
+    while isinstance(dataset, Subset):
+        dataset, index = dataset.dataset, dataset.indices[index]
+    return dataset._data[index]
 
 
 def text_of(row: Mapping[str, Any], column: str) -> str:

@@ -15,6 +15,7 @@ from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
 from mos_tune.datasets.rows import RowsDataset
+from mos_tune.datasets.sampled import check_fraction, keep_fraction
 from mos_tune.errors import UnusableExample
 
 ROLES = {
@@ -34,6 +35,8 @@ def sharegpt_dataset(
     source: str = "anon8231489123/ShareGPT_Vicuna_unfiltered",
     data_files: str = "ShareGPT_V3_unfiltered_cleaned_split.json",
     split: str = "train",
+    fraction: float = 1.0,
+    seed: int = 0,
     **load_dataset_kwargs: Any,
 ) -> Dataset:
     """Load conversations of several turns, every answer of which is trained on.
@@ -50,13 +53,23 @@ def sharegpt_dataset(
             Default: the published repository's one of its several versions that is whole and
             cleaned.
         split (str): the split to load. Default "train", which is what a lone file is called.
+        fraction (float): share of the rows to draw, above 0 and at most 1. Default 1.0; the
+            paper's is 0.1.
+        seed (int): which rows are drawn. Default 0.
         **load_dataset_kwargs (Any): more arguments of ``datasets.load_dataset``.
 
     Returns:
         Dataset: the conversations in the file's order, prompts masked.
+
+    Raises:
+        UserError: if ``fraction`` is out of range.
     """
+    check_fraction(fraction)
     rows = load_dataset(source, data_files=data_files, split=split, **load_dataset_kwargs)
-    return RowsDataset(rows, lambda row: conversation_to_messages(row["conversations"]), tokenizer)
+    dataset = RowsDataset(
+        rows, lambda row: conversation_to_messages(row["conversations"]), tokenizer
+    )
+    return keep_fraction(dataset, fraction, seed)
 
 
 def conversation_to_messages(conversation: Sequence[Mapping[str, Any]] | None) -> list[Message]:

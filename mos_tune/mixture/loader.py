@@ -50,6 +50,7 @@ class MixtureLoader:
         batch_size (int): examples per rank and micro-batch.
         accumulation_steps (int): micro-batches per optimizer step.
         steps_per_epoch (int): optimizer steps until the iterator ends.
+        total_steps (int): optimizer steps of all epochs; the last epoch may be shorter.
         step (int): optimizer steps already made. Default 0.
         epoch (int): epochs already ended. Default 0. With steps made beyond it, the first iterator
             yields what is left of the epoch, which may be nothing.
@@ -67,6 +68,7 @@ class MixtureLoader:
         batch_size: int,
         accumulation_steps: int,
         steps_per_epoch: int,
+        total_steps: int,
         step: int = 0,
         epoch: int = 0,
         rank: int = 0,
@@ -81,17 +83,18 @@ class MixtureLoader:
         self._batch_size = batch_size
         self._accumulation_steps = accumulation_steps
         self._steps_per_epoch = steps_per_epoch
+        self._total_steps = total_steps
         self._rank = rank
         self._world_size = world_size
 
     def __len__(self) -> int:
-        """Micro-batches of this rank per epoch."""
+        """Micro-batches of this rank per epoch, one that is not cut short."""
         return self._steps_per_epoch * self._accumulation_steps
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield one epoch's micro-batches of this rank, after a resume those that are left."""
         self._epoch += 1
-        while self.step < self._epoch * self._steps_per_epoch:
+        while self.step < min(self._epoch * self._steps_per_epoch, self._total_steps):
             step = self.step + 1
             examples = self.sampler.draw_step(step, self._listener.probabilities())
             self._listener.on_draw(step, examples)

@@ -123,8 +123,8 @@ class Probes:
         counts = [len(self.indices[name]) for name in self.names]
         return self.sum(fn) / torch.tensor(counts, dtype=torch.float64)[:, None]
 
-    def each(self, fn: Callable[[ProbeBatch], Tensor], progress: str) -> Tensor:
-        """Evaluate ``fn`` on every example, with a progress bar.
+    def each(self, fn: Callable[[ProbeBatch], Tensor], progress: str | None = None) -> Tensor:
+        """Evaluate ``fn`` on every example, with a progress bar if that is given a title.
 
         Returns:
             Tensor: float64 rows on the CPU in the order of :attr:`positions`, shape ``[E, k]``.

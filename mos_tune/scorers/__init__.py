@@ -7,5 +7,6 @@
 """The policy: rewards in, probabilities out. Knows torch only."""
 
 from mos_tune.scorers.mlp import MLPScorer
+from mos_tune.scorers.scorer import Scorer
 
-__all__ = ["MLPScorer"]
+__all__ = ["MLPScorer", "Scorer"]

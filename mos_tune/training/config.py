@@ -84,18 +84,20 @@ def check_config(cfg: DictConfig) -> None:
         raise UserError(f"collate_fn {cfg.collate_fn} pads on the left; training pads on the right")
 
 
-def check_reward(cfg: DictConfig, reward: Reward) -> None:
-    """Check that the config gives the reward what it needs.
+def check_reward(cfg: DictConfig, reward: Any) -> None:
+    """Check that it is a reward, and that the config gives it what it needs.
 
     Args:
         cfg (DictConfig): the run's config.
-        reward (Reward): built from it.
+        reward (Any): built from it.
 
     Raises:
-        UserError: if it needs held-out examples and there are none, or backward passes of its own
-            would train the model.
+        UserError: if it is something else, needs held-out examples and there are none, or backward
+            passes of its own would train the model.
     """
     name = cfg.reward["_component_"]
+    if not isinstance(reward, Reward):
+        raise UserError(f"reward._component_ {name} is no subclass of mos_tune.rewards.Reward")
     if reward.needs_held_out and cfg.get("validation") is None:
         raise UserError(
             f"validation is null, but reward {name} measures on held-out examples; give "
@@ -149,6 +151,8 @@ def _check_datasets(datasets: Any) -> None:
             raise UserError("dataset.mean must have another name: val_loss/mean is the mean of all")
         if not OmegaConf.is_dict(section) or section.get("_component_") is None:
             raise UserError(f"dataset.{name} needs a builder as _component_, got {section}")
+        if section.get("max_epochs") is not None:
+            check_whole(f"dataset.{name}.max_epochs", section.max_epochs)
         if section.get("packed", False):
             raise UserError(
                 f"dataset.{name}.packed is True; a mixture draws single examples: False"

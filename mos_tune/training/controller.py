@@ -14,16 +14,20 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torchtune import utils
 
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler, derived_seed, probe_indices
 from mos_tune.rewards import Probes, Reward, measuring
-from mos_tune.scorers import MLPScorer
+from mos_tune.scorers import Scorer
 from mos_tune.training.agreement import check_ranks_agree
 from mos_tune.training.data import Examples, MixtureData
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.held_out import held_out_losses
+from mos_tune.training.policy import current_mixture
 from mos_tune.training.record import MixtureRecord
+
+log = utils.get_logger("INFO")
 
 
 class MixtureController:
@@ -33,7 +37,7 @@ class MixtureController:
         model (nn.Module): the model that is being trained.
         data (MixtureData): the examples.
         sampler (MixtureSampler): draws them; holds the prior.
-        scorer (MLPScorer | None): the policy. None keeps the mixture at the prior.
+        scorer (Scorer | None): the policy. None keeps the mixture at the prior.
         reward (Reward | None): what the policy learns from; needed with a scorer.
         dataset_loss (DatasetLoss): training losses since they were last taken.
         probes (Callable[..., Probes]): makes probes of datasets and indices.
@@ -51,7 +55,7 @@ class MixtureController:
         model: nn.Module,
         data: MixtureData,
         sampler: MixtureSampler,
-        scorer: MLPScorer | None,
+        scorer: Scorer | None,
         reward: Reward | None,
         *,
         dataset_loss: DatasetLoss,
@@ -77,6 +81,7 @@ class MixtureController:
         self._log_every = log_every
         self._after_step = after_step
         self._step = 0
+        self._available = sampler.available
         self._probabilities = self._policy()
         self._probability_sum = torch.zeros_like(sampler.prior)
         self._response_tokens = torch.zeros_like(sampler.prior)
@@ -88,7 +93,7 @@ class MixtureController:
         return self._probabilities
 
     def _policy(self) -> Tensor:
-        return self._sampler.prior if self._scorer is None else self._scorer.probabilities()
+        return current_mixture(self._scorer, self._sampler.prior, self._available)
 
     def start(self) -> None:
         """Do what needs the untouched model: theta_0's perplexities, the first held-out losses."""
@@ -126,6 +131,9 @@ class MixtureController:
         else:
             largest = self._probabilities.argsort(descending=True)[:5].tolist()
             self.status = " ".join(f"{names[i]} {self._probabilities[i]:.0%}" for i in largest)
+        used_up = int((~self._sampler.available).sum())
+        if used_up:
+            self.status += f" ({used_up} of {len(names)} used up)"
         self._record.examples(step, [(names[i], subsets[i].indices[row]) for i, row in examples])
 
     def on_batch(self, datasets: list[int], batch: dict[str, Tensor]) -> None:
@@ -133,7 +141,7 @@ class MixtureController:
         self._dataset_loss.begin(datasets, batch)
 
     def on_step_end(self, step: int) -> None:
-        """Do, in this order: training losses, scorer update, held-out losses, logs, the rest."""
+        """Do, in this order: training losses, mixture, held-out losses, logs, the rest."""
         self._step = step
         losses = self._dataset_loss.take()
         self._check_finite("training", losses[:, 0])
@@ -144,6 +152,7 @@ class MixtureController:
             )
         self._response_tokens += losses[:, 1]
         self._since_log += losses
+        self._note_used_up()
         if self._scorer is not None and step % self._scorer.update_every == 0:
             self._update()
         if self._validate_every is not None and (
@@ -155,6 +164,21 @@ class MixtureController:
             self._record.training(step, loss / tokens, self._probabilities, self._sampler.epochs)
             self._since_log.zero_()
         self._after_step(step)
+
+    def _note_used_up(self) -> None:
+        names, before, now = self._sampler.names, self._available, self._sampler.available
+        gone = [names[i] for i in (before & ~now).nonzero().flatten().tolist()]
+        if not gone:
+            return
+        self._available = now
+        self._probabilities = self._policy()
+        self._record.used_up(self._step, gone, self._probabilities)
+        for name in gone:
+            utils.log_rank_zero(
+                log,
+                f"dataset.{name} is used up after step {self._step}: "
+                f"{self._sampler.examples[name]} examples in {self._sampler.epochs[name]:g} passes",
+            )
 
     def finish(self) -> None:
         """End the run's record."""
@@ -210,6 +234,7 @@ class MixtureController:
         self._probability_sum = state["probability_sum"]
         self._response_tokens = state["response_tokens"]
         self._since_log = state["since_log"]
+        self._available = self._sampler.available
         self._probabilities = self._policy()
         if self._total_steps > planned:
             self._prepare(from_step=planned)
@@ -230,11 +255,13 @@ class MixtureController:
 
     def _update(self) -> None:
         assert self._scorer is not None and self._reward is not None
+        if not self._available.any():  # the run ends, and there is no policy to learn
+            return
         started = time.perf_counter()
         probes = self._probes_of_update(self._step // self._scorer.update_every)
         with measuring(self._model):
             raw, smoothed = self._reward.update(self._model, probes)
-        self._scorer.update(smoothed)
+        self._scorer.update(smoothed, self._available)
         self._probabilities = self._policy()
         self._check_ranks_agree()
         seconds = time.perf_counter() - started

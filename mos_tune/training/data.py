@@ -58,11 +58,13 @@ class MixtureData:
         train (dict[str, Examples]): training examples.
         held_out (dict[str, Examples]): the held-out examples to measure; none without validation.
         fingerprints (dict[str, str | None]): of every dataset, by its place in the config.
+        max_epochs (dict[str, int]): of the datasets that may be passed over only so often.
     """
 
     train: dict[str, Examples]
     held_out: dict[str, Examples]
     fingerprints: dict[str, str | None]
+    max_epochs: dict[str, int]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -90,8 +92,14 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
     train: dict[str, Examples] = {}
     held_out: dict[str, Examples] = {}
     fingerprints: dict[str, str | None] = {}
+    max_epochs: dict[str, int] = {}
     for name, section in cfg.dataset.items():
         key = f"dataset.{name}"
+        # It is the mixture's, so the builder does not get to see it.
+        section = section.copy()
+        limit = section.pop("max_epochs", None)
+        if limit is not None:
+            max_epochs[name] = limit
         dataset, usable, fingerprints[key] = _read(key, section, tokenizer)
         train[name] = Examples(key, dataset, usable)
         if validation is not None and validation.get("fraction") is not None:
@@ -103,7 +111,7 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
             key = f"validation.dataset.{name}"
             dataset, usable, fingerprints[key] = _read(key, validation.dataset[name], tokenizer)
             held_out[name] = Examples(key, dataset, usable[: validation.max_examples])
-    return MixtureData(train, held_out, fingerprints)
+    return MixtureData(train, held_out, fingerprints, max_epochs)
 
 
 def steps_per_epoch(cfg: DictConfig, sizes: dict[str, int], global_batch_size: int) -> int:

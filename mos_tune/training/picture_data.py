@@ -28,7 +28,7 @@ class RunCurves:
     Args:
         names (list[str]): the datasets, in the config's order.
         last_step (int): step of the last event.
-        probabilities (Curve): at the start and after every scorer update.
+        probabilities (Curve): at the start, after every scorer update, and when one is used up.
         rewards (Curve): after smoothing (Eq. 11), at every update.
         raw_rewards (Curve): before smoothing, at every update.
         losses (Curve): held-out losses in nats per response token, with their mean as ``MEAN`` if
@@ -47,7 +47,7 @@ class RunCurves:
     def add(self, event: Mapping[str, Any]) -> None:
         """Append one event of mixture.jsonl; kinds that hold no curve count as steps only."""
         self.last_step = event["step"]
-        if event["event"] in ("start", "update"):
+        if event["event"] in ("start", "update", "used_up"):
             self._append(self.probabilities, event["probabilities"])
         if event["event"] == "update":
             self._append(self.rewards, event["rewards"])

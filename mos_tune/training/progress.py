@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 
 def show_mixture(
-    stock: ModuleType, mixture: Callable[[], str], steps_done: Callable[[], int]
+    stock: ModuleType, mixture: Callable[[], str], steps: Callable[[], tuple[int, int]]
 ) -> None:
     """Make the bar of a stock recipe's module end in ``mixture()`` and go on after a resume.
 
@@ -23,12 +23,14 @@ def show_mixture(
     Args:
         stock (ModuleType): our private copy of the recipe's module.
         mixture (Callable[[], str]): gives a short text.
-        steps_done (Callable[[], int]): steps of the epoch done when its bar is made.
+        steps (Callable[[], tuple[int, int]]): of the epoch whose bar is being made, the steps done
+            and all that it has.
     """
 
     class MixtureBar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, initial=steps_done(), **kwargs)
+            initial, total = steps()
+            super().__init__(*args, **kwargs | {"initial": initial, "total": total})
 
         def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
             super().set_description(f"{desc}|{mixture()}", refresh)

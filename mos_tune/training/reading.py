@@ -12,10 +12,12 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+from torch.utils.data import Subset
 from torchtune import utils
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 from tqdm import tqdm
 
+from mos_tune.datasets.rows import raw_row
 from mos_tune.errors import UnusableExample, UserError
 from mos_tune.training.agreement import from_all_ranks
 
@@ -79,8 +81,13 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> tuple[list[int], st
     reasons = ", ".join(f"{reason}: {count:,}" for reason, count in counts)
     if len(left_out) == size:
         raise UserError(f"{key}: none of its {size:,} examples can be trained on ({reasons})")
+    said = []
+    if isinstance(dataset, Subset):
+        said.append(f"{size:,} of {len(dataset.dataset):,} drawn")  # type: ignore[arg-type]
     if left_out:
-        utils.log_rank_zero(log, f"{key}: {len(left_out):,} of {size:,} left out ({reasons})")
+        said.append(f"{len(left_out):,} of {size:,} left out ({reasons})")
+    if said:
+        utils.log_rank_zero(log, f"{key}: {', '.join(said)}")
     usable = [index for index in range(size) if index not in left_out]
     if any(changing for *_, changing in everyone):
         utils.log_rank_zero(
@@ -110,8 +117,7 @@ def cannot_be_read(key: str, dataset: Any, index: int, error: Exception) -> str:
     """Say which example cannot be read, why, and what stands there if that is known."""
     message = f"{key}: example {index} cannot be read: {type(error).__name__}: {error}"
     try:
-        # Where torchtune's datasets and ours keep the rows as they were loaded.
-        row = repr(dataset._data[index])
+        row = repr(raw_row(dataset, index))
     except Exception:  # there is no such thing, or it is what cannot be read
         return message
     return f"{message}; its row is {row if len(row) <= _LONGEST_ROW else row[:_LONGEST_ROW] + '…'}"

@@ -6,6 +6,7 @@
 
 """The mixin that gives a stock finetuning recipe a learned mixture."""
 
+import math
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.export import finish_exports
 from mos_tune.training.files import check_files
+from mos_tune.training.policy import check_scorer
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.process_group import TIMEOUT_SECONDS, join_process_group
 from mos_tune.training.progress import show_mixture
@@ -131,26 +133,42 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             global_batch_size=global_batch_size,
             seed=self.seed,
             shuffle=cfg.get("shuffle", True),
+            max_epochs=self._data.max_epochs,
         )
         self._scorer = self._reward = None
         if not is_off(cfg.get("scorer")):
             self._scorer = build("scorer", cfg.scorer, self._sampler.prior, seed=self.seed)
+            check_scorer(cfg.scorer["_component_"], self._scorer)
             self._reward = build("reward", cfg.reward, self._sampler.names)
             check_reward(cfg, self._reward)
-        self._mixture_steps = steps_per_epoch(cfg, self._data.sizes, global_batch_size)
-        total_steps = self.total_epochs * self._mixture_steps
-        try_components(cfg, total_steps)
-        if self._scorer is not None and self._scorer.update_every > total_steps and rank == 0:
+        self._plan_steps(steps_per_epoch(cfg, self._data.sizes, global_batch_size))
+        try_components(cfg, self._total_steps)
+        if self._scorer is not None and self._scorer.update_every > self._total_steps and rank == 0:
             log.warning(
                 f"scorer.update_every is {self._scorer.update_every}, but the run has only "
-                f"{total_steps} steps: the mixture stays at the prior"
+                f"{self._total_steps} steps: the mixture stays at the prior"
             )
         for name, size in self._data.sizes.items():
-            if size < global_batch_size and rank == 0:
+            if size < global_batch_size and self._data.max_epochs.get(name) != 1 and rank == 0:
                 log.warning(
                     f"dataset.{name} has {size} training examples, fewer than the global batch of "
                     f"{global_batch_size}: a step may take an example twice, from two passes"
                 )
+
+    def _plan_steps(self, steps_per_epoch: int) -> None:
+        """Set the steps of an epoch and of the run, and end the run where the datasets do."""
+        asked_for = self.total_epochs * steps_per_epoch
+        limit = self._sampler.max_steps
+        self._total_steps = asked_for if limit is None else min(asked_for, limit)
+        self._mixture_steps = min(steps_per_epoch, self._total_steps)
+        self.total_epochs = math.ceil(self._total_steps / self._mixture_steps)
+        self._ends_early = ""
+        if self._total_steps < asked_for:
+            self._ends_early = (
+                f"The run ends early, at step {self._total_steps} of {asked_for}: the datasets are "
+                "then used up, for all have max_epochs"
+            )
+            utils.log_rank_zero(log, self._ends_early)
 
     def _update_recipe_state(self, ckpt_dict: dict[str, Any]) -> None:
         saved_seed = ckpt_dict.get(training.SEED_KEY)
@@ -182,7 +200,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             ignore_idx=ignore_index,
         )
         names = self._sampler.names
-        total_steps = self.total_epochs * self._mixture_steps
+        total_steps = self._total_steps
         record = MixtureRecord(
             names,
             Path(cfg.output_dir),
@@ -226,7 +244,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         show_mixture(
             self.stock,
             lambda: self._controller.status,
-            lambda: self._dataloader.step - self.epochs_run * self._mixture_steps,
+            self._steps_of_epoch,
         )
         return MixtureLoader(
             list(self._data.train.values()),
@@ -236,14 +254,22 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             batch_size=batch_size,
             accumulation_steps=self._gradient_accumulation_steps,
             steps_per_epoch=self._mixture_steps,
+            total_steps=total_steps,
             step=step,
             epoch=self.epochs_run,
             rank=rank,
             world_size=world_size,
         )
 
+    def _steps_of_epoch(self) -> tuple[int, int]:
+        start = self.epochs_run * self._mixture_steps
+        end = min(start + self._mixture_steps, self._total_steps)
+        return self._dataloader.step - start, end - start
+
     def cleanup(self) -> None:
         """End the record, draw the picture, and clean up as the stock recipe does."""
         self._finish_checkpoints()
         self._controller.finish()
+        if self._ends_early:
+            utils.log_rank_zero(log, self._ends_early)
         self._end_stock()

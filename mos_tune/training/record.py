@@ -74,6 +74,10 @@ class MixtureRecord:
         self._log(step, "mixture/probability", mixture)
         self._log(step, "mixture/epochs", epochs)
 
+    def used_up(self, step: int, names: list[str], probabilities: Tensor) -> None:
+        """Write which datasets can be drawn no more, and the mixture of the others."""
+        self._event("used_up", step, datasets=names, probabilities=self._named(probabilities))
+
     def update(
         self,
         step: int,

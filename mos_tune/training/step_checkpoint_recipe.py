@@ -40,6 +40,7 @@ class StepCheckpointRecipe:
     _optimizer: Any
     _optim_ckpt_wrapper: Any
     _controller: Any
+    _total_steps: int
 
     _checkpoints: StepCheckpoints | None = None
     _saved_step: SavedStep | None = None
@@ -123,6 +124,8 @@ class StepCheckpointRecipe:
         if is_off(cfg_lr_scheduler):
             # The stock LoRA loops step a schedule in any case.
             return None if self._optimizer_in_bwd else LambdaLR(self._optimizer, lambda step: 1.0)
+        # The stock recipe counts whole epochs here, too, and the last one may be shorter.
+        num_training_steps = self._total_steps
         # mypy cannot see the stock recipe, which comes later among the bases.
         scheduler = super()._setup_lr_scheduler(  # type: ignore[misc]
             cfg_lr_scheduler, num_training_steps, self.global_step - 1

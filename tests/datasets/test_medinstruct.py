@@ -49,3 +49,22 @@ def test_null_is_an_empty_text_and_makes_a_row_unusable(tmp_path):
     assert dataset[0]["tokens"]
     with pytest.raises(UnusableExample, match="a blank answer"):
         dataset[1]
+
+
+def test_a_part_is_drawn_by_the_seed(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    row = {"instruction": "Name it.", "input": "<noinput>", "output": "Flu."}
+    file.write_text((json.dumps(row) + "\n") * 40)
+
+    def drawn(seed):
+        return medinstruct_dataset(
+            CharTokenizer(),
+            source="json",
+            data_files=str(file),
+            cache_dir=str(tmp_path),
+            fraction=0.25,
+            seed=seed,
+        ).indices
+
+    assert len(drawn(0)) == 10
+    assert drawn(0) == drawn(0) != drawn(1)

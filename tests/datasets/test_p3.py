@@ -124,3 +124,11 @@ def test_a_split_that_no_subset_has_is_refused(p3):
 def test_fewer_than_one_example_per_subset_is_refused(p3):
     with pytest.raises(UserError, match="examples_per_subset.*at least 1, got 0"):
         draw_p3(p3, examples_per_subset=0)
+
+
+def test_a_part_is_kept_of_all_subsets_together(p3):
+    drawn = [p3_dataset(CharTokenizer(), source=p3, fraction=0.5, seed=seed) for seed in (0, 0, 1)]
+    # 50 and 8 examples; the last ones are the second subset's.
+    assert len(drawn[0]) == 29
+    assert drawn[0].indices[-1] >= 50
+    assert drawn[0].indices == drawn[1].indices != drawn[2].indices

@@ -8,6 +8,12 @@ import json
 
 import pytest
 
+from mos_tune.datasets import (
+    mathinstruct_dataset,
+    medinstruct_dataset,
+    p3_dataset,
+    sharegpt_dataset,
+)
 from mos_tune.datasets.sampled import sampled_dataset
 from mos_tune.errors import UserError
 from mos_tune.tokenizers import CharTokenizer
@@ -23,15 +29,14 @@ def build(tmp_path):
     tokenizer = CharTokenizer()
 
     def build(**kwargs):
-        dataset = sampled_dataset(
-            tokenizer,
-            builder="torchtune.datasets.instruct_dataset",
-            source="json",
-            data_files=str(file),
-            column_map={"input": "q", "output": "a"},
-            cache_dir=str(tmp_path),
-            **kwargs,
-        )
+        options = {
+            "builder": "torchtune.datasets.instruct_dataset",
+            "source": "json",
+            "data_files": str(file),
+            "column_map": {"input": "q", "output": "a"},
+            "cache_dir": str(tmp_path),
+        }
+        dataset = sampled_dataset(tokenizer, **options | kwargs)
         digits = [tokenizer.decode(example["tokens"]) for example in dataset]
         return [int("".join(c for c in text if c.isdigit())) for text in digits]
 
@@ -62,5 +67,13 @@ def test_the_whole_is_every_example(build):
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan")])
 def test_a_fraction_out_of_range_is_refused(build, fraction):
-    with pytest.raises(UserError, match=f"instruct_dataset.*{fraction}"):
-        build(fraction=fraction)
+    with pytest.raises(UserError, match=f"fraction must be .* got {fraction}"):
+        build(fraction=fraction, data_files="not loaded")
+
+
+@pytest.mark.parametrize(
+    "builder", [mathinstruct_dataset, medinstruct_dataset, sharegpt_dataset, p3_dataset]
+)
+def test_the_paper_s_datasets_refuse_it_before_they_are_loaded(builder):
+    with pytest.raises(UserError, match="fraction must be .* got 10"):
+        builder(CharTokenizer(), source="/nowhere", fraction=10)

@@ -127,3 +127,13 @@ def test_torchtune_s_own_builder_stops_at_a_continued_conversation(tmp_path):
     )
     with pytest.raises(ValueError, match="Assistant message before expected user message"):
         dataset[0]
+
+
+def test_a_part_is_drawn_by_the_seed(tmp_path):
+    source = write(tmp_path, [WHOLE, CONTINUED] * 20)
+    drawn = [
+        sharegpt_dataset(CharTokenizer(), **source, fraction=0.25, seed=seed).indices
+        for seed in (0, 0, 1)
+    ]
+    assert len(drawn[0]) == 10
+    assert drawn[0] == drawn[1] != drawn[2]

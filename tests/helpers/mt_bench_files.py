@@ -12,7 +12,7 @@ from typing import Any
 
 from mos_tune.evaluation.mt_bench.answers import Answers
 from mos_tune.evaluation.mt_bench.benchmark import read_questions
-from mos_tune.evaluation.mt_bench.journal import Journal
+from mos_tune.journal import Journal
 
 CATEGORIES = {81: "writing", 82: "math", 83: "coding", 84: "stem"}
 ORIGIN = {

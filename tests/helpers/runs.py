@@ -136,8 +136,9 @@ def tune(
     launcher: tuple[str, ...] | None = None,
     recipe: str = RECIPE,
     ok: bool = True,
+    folder: Path = REPOSITORY,
 ) -> Run:
-    """Run ``tune run`` on a config, or on a config file, from the repository's folder.
+    """Run ``tune run`` on a config, or on a config file, from the repository's folder or another.
 
     With options for the ``launcher``, if only an empty tuple, it is the program that users start.
     """
@@ -153,10 +154,10 @@ def tune(
         # exec keeps the process, which the workers can then find.
         command = ["sh", "-c", 'LAUNCHER_PID=$$ exec "$@"', "sh", program]
     command += ["run", *(launcher or ()), "--nproc_per_node", str(processes), recipe]
-    path = ["tests", *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = [str(REPOSITORY / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
         [*command, "--config", str(file), *overrides],
-        cwd=REPOSITORY,
+        cwd=folder,
         env=os.environ
         | {
             "OMP_NUM_THREADS": "1",

@@ -42,6 +42,7 @@ def loader(
     accumulation_steps=2,
     step=0,
     epoch=0,
+    total_steps=100,
     **options,
 ):
     global_batch_size = world_size * batch_size * accumulation_steps
@@ -55,6 +56,7 @@ def loader(
         batch_size=batch_size,
         accumulation_steps=accumulation_steps,
         steps_per_epoch=3,
+        total_steps=total_steps,
         step=step,
         epoch=epoch,
         rank=rank,
@@ -68,11 +70,15 @@ def steps_drawn(one):
     ]
 
 
-@pytest.mark.parametrize("draw", ["example", "batch"])
-def test_the_global_order_is_the_same_on_1_2_and_4_ranks(draw):
+@pytest.mark.parametrize(
+    "options",
+    [{"draw": "example"}, {"draw": "batch"}, {"max_epochs": {"a": 1, "b": 3}}],
+    ids=["example", "batch", "limited"],
+)
+def test_the_global_order_is_the_same_on_1_2_and_4_ranks(options):
     seen = []
     for world_size, batch_size in ((1, 4), (2, 2), (4, 1)):
-        ranks = [loader(r, world_size, batch_size, draw=draw) for r in range(world_size)]
+        ranks = [loader(r, world_size, batch_size, **options) for r in range(world_size)]
         batches = [[batch["rows"] for batch in one] for one in ranks]
         assert all(steps_drawn(one) == steps_drawn(ranks[0]) for one in ranks)
         seen.append(steps_drawn(ranks[0]))
@@ -100,6 +106,12 @@ def test_steps_count_on_over_epochs():
             pass
     assert [step for call, step, *_ in one._listener.calls if call == "end"] == [1, 2, 3, 4, 5, 6]
     assert len(one) == 6
+
+
+def test_the_last_epoch_may_be_shorter():
+    one = loader(total_steps=5)
+    assert [sum(1 for _ in one) for _ in range(3)] == [6, 4, 0]
+    assert [step for call, step, *_ in one._listener.calls if call == "end"] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(("step", "epoch", "rest"), [(1, 0, [2, 3]), (3, 0, []), (3, 1, [4, 5, 6])])

@@ -217,6 +217,26 @@ BAD = {
     "negative examples": ({"validation.max_examples": -1}, "validation.max_examples .* got -1"),
     "length as text": ({"tokenizer.max_seq_len": "64"}, "tokenizer.max_seq_len .* got '64'"),
     "negative length": ({"tokenizer.max_seq_len": -64}, "tokenizer.max_seq_len .* got -64"),
+    "passes as a fraction": (
+        {"dataset.copy.max_epochs": 1.5},
+        "dataset.copy.max_epochs must be a whole number of at least 1, got 1.5",
+    ),
+    "too few passes for a batch": (
+        {"dataset.reverse.max_epochs": 1, "sampler.draw": "batch", "batch_size": 28},
+        "dataset.reverse.max_epochs 1 allows 27 examples, fewer than the global batch of 28",
+    ),
+    "passes of the whole mixture": (
+        {"sampler.max_epochs": 2},
+        "sampler.max_epochs is no option of",
+    ),
+    "a scorer that is none": (
+        {"scorer": {"_component_": "torch.nn.Identity"}},
+        "scorer._component_ torch.nn.Identity is no scorer, for it lacks update_every, pro.*update",
+    ),
+    "a reward that is none": (
+        {"reward": {"_component_": "collections.Counter"}},
+        "reward._component_ collections.Counter is no subclass of mos_tune.rewards.Reward",
+    ),
     "negative size": ({"dataset.copy.size": -5}, "dataset.copy: size .* at least 1, got -5"),
     "size as text": ({"dataset.copy.size": "60"}, "dataset.copy: size .* got '60'"),
     "similarity nan": ({"dataset.copy.similarity": math.nan}, "dataset.copy: similarity .* nan"),

@@ -241,7 +241,10 @@ def test_qlora_trains_saves_its_adapters_and_goes_on(tmp_path):
 
 def test_an_interrupted_run_goes_on_at_the_epoch_with_its_mixture(tmp_path):
     settings = config(tmp_path) | {"epochs": 2, "max_steps_per_epoch": 6}
+    settings["dataset"]["reverse"] |= {"size": 8, "max_epochs": 1}
     whole = tune(settings)
+    (used_up,) = whole.events("used_up")
+    assert used_up["step"] <= 6
     assert [update["step"] for update in whole.events("update")] == [4, 8, 12]
     shutil.rmtree(whole.directory / "epoch_1")
     before = {step: loss for step, loss in whole.metric("loss").items() if step > 6}
@@ -255,6 +258,7 @@ def test_an_interrupted_run_goes_on_at_the_epoch_with_its_mixture(tmp_path):
     assert [(e["step"], e["probabilities"]) for e in resumed.events("update")] == [
         (e["step"], e["probabilities"]) for e in events
     ]
+    assert resumed.events("used_up") == [used_up]
     assert len(resumed.events("end")) == 1
     shutil.rmtree(whole.directory / "epoch_1")
     refused = tune(settings | {"resume_from_checkpoint": True, "seed": 77}, ok=False)

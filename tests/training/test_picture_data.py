@@ -61,6 +61,13 @@ def test_steps_logged_again_by_a_resumed_run_count_once(write):
     assert run.last_step == 2
 
 
+def test_a_dataset_that_is_used_up_counts_until_the_update_of_that_step(write):
+    used_up = {"event": "used_up", "datasets": ["a"], "probabilities": {"a": 0.0, "b": 1.0}}
+    run = read_curves(write(START, used_up | {"step": 3}, used_up | {"step": 4}, update(4, 0.1)))
+    expected = [(0, 0.5), (3, 0.0), (4, 0.1)]
+    assert [(step, shares["a"]) for step, shares in run.probabilities] == expected
+
+
 def test_torn_last_line_is_ignored(write):
     run = read_curves(write(START, update(2, 0.6), json.dumps(update(4, 0.7))[:50]))
     assert run.last_step == 2

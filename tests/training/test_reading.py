@@ -8,7 +8,9 @@ from itertools import count
 
 import pytest
 from helpers.ranks import on_ranks
+from torch.utils.data import Subset
 
+from mos_tune.datasets.rows import RowsDataset
 from mos_tune.errors import UnusableExample, UserError
 from mos_tune.tokenizers import CharTokenizer
 from mos_tune.training.reading import cannot_be_read, check_same_examples, read_examples
@@ -37,6 +39,15 @@ def test_what_cannot_be_trained_on_is_left_out_and_counted_by_reason(caplog):
         "dataset.a: 5 of 7 left out (no response token, all masked or cut off by "
         "tokenizer.max_seq_len: 3, a blank answer: 1, torn: 1)"
     )
+
+
+def test_a_part_says_of_how_many_it_was_drawn_and_shows_its_rows(caplog):
+    part = Subset(RowsDataset([3, 4, 5, 6], lambda row: [row], None), [1, 3])
+    with pytest.raises(UserError, match=r"^dataset.a: example 0 cannot .*; its row is 4; 2 of 2 c"):
+        read_examples("dataset.a", part, TOKENIZER)
+    read_examples("dataset.a", Subset([GOOD, BLANK, GOOD, GOOD], [0, 1, 3]), TOKENIZER)
+    (line,) = caplog.messages
+    assert line == "dataset.a: 3 of 4 drawn, 1 of 3 left out (a blank answer: 1)"
 
 
 def test_nothing_is_said_of_a_dataset_without_fault(caplog):

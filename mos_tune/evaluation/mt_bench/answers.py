@@ -12,7 +12,7 @@ from typing import Any
 
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.benchmark import Question
-from mos_tune.evaluation.mt_bench.journal import Journal
+from mos_tune.journal import Journal
 
 FILE_NAME = "mt_bench_answers.jsonl"
 

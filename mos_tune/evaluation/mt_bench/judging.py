@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.endpoint import JudgeEndpoint, MalformedReply, NoJudgement
-from mos_tune.evaluation.mt_bench.journal import Journal
 from mos_tune.evaluation.mt_bench.judge_request import JudgeRequest, parse_rating
+from mos_tune.journal import Journal
 
 ATTEMPTS = 3
 """How often one run asks for a judgement that comes without a rating. Judges are asked at

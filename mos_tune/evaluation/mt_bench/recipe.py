@@ -19,8 +19,8 @@ from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.answering import TwoTurnAnswerer, temperature_of
 from mos_tune.evaluation.mt_bench.answers import FILE_NAME, Answers
 from mos_tune.evaluation.mt_bench.benchmark import DATA_DIR, Question, read_questions
-from mos_tune.evaluation.mt_bench.journal import Journal
 from mos_tune.evaluation.recipe import EvaluationRecipe
+from mos_tune.journal import Journal
 
 MAX_NEW_TOKENS = 1024
 """Of an answer; the benchmark's own limit."""

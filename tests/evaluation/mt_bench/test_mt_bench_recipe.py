@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.answers import Answers
-from mos_tune.evaluation.mt_bench.journal import Journal
+from mos_tune.journal import Journal
 
 RECIPE = "recipes/mt_bench_mos.py"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.mt_bench.journal import Journal
+from mos_tune.journal import Journal
 
 
 def test_a_killed_run_loses_its_last_line_alone(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@
 import fcntl
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -18,16 +19,16 @@ from mos_tune.errors import UserError
 
 
 class Journal:
-    """Appends JSON objects to a file, each one on the disk before ``append`` returns.
+    """Appends JSON objects to a file, on the disk before ``append`` or ``extend`` returns.
 
     A line that a killed run began is dropped on opening; all before it is kept. One process at a
-    time may write, so that two runs never pay for the same answer.
+    time may write, so that two runs never pay for the same work.
 
     Args:
         path (Path): the file; it and its directory are made if they are missing.
 
     Attributes:
-        records (list[dict[str, Any]]): all objects in the file, in order; grows with ``append``.
+        records (list[dict[str, Any]]): all objects in the file, in order; grows with the file.
 
     Raises:
         UserError: if another process writes the file, or a line is no JSON object.
@@ -51,11 +52,17 @@ class Journal:
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one object and wait until the disk has it; may be called from any thread."""
+        self.extend([record])
+
+    def extend(self, records: Iterable[dict[str, Any]]) -> None:
+        """Write several objects as :meth:`append` does one, and wait for the disk once."""
+        new = list(records)
+        lines = b"".join(json.dumps(record).encode() + b"\n" for record in new)
         with self._lock:
-            self._file.write(json.dumps(record).encode() + b"\n")
+            self._file.write(lines)
             self._file.flush()
             os.fsync(self._file.fileno())
-            self.records.append(record)
+            self.records += new
 
     def close(self) -> None:
         """Close the file, so that another run may write it."""

@@ -1,0 +1,55 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""What the recipes ask of any scorer."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """The policy over N datasets: rewards in, probabilities out.
+
+    A recipe makes it with ``scorer(prior, seed=seed, **options)``: the sampler's float64 prior of
+    shape ``[N]``, the run's seed, and what else stands in the config's ``scorer`` section. Every
+    rank has its own, on the CPU, and asks the same of it; so it must be a function of its arguments
+    alone, and all that it learns must be in its state. A ``torch.nn.Module`` that keeps it in
+    parameters or buffers has the two state methods already.
+
+    Attributes:
+        update_every (int): S, optimizer steps between two updates.
+    """
+
+    update_every: int
+
+    def probabilities(self, available: Tensor) -> Tensor:
+        """Give the current mixture.
+
+        Args:
+            available (Tensor): bool mask of the datasets that may be drawn, at least one,
+                shape ``[N]``.
+
+        Returns:
+            Tensor: probabilities with sum 1, shape ``[N]``; 0 for an unavailable dataset.
+        """
+
+    def update(self, rewards: Tensor, available: Tensor) -> None:
+        """Learn from one measurement.
+
+        Args:
+            rewards (Tensor): smoothed reward of every dataset, finite and not negative, also of
+                those not available; float64, shape ``[N]``.
+            available (Tensor): as in :meth:`probabilities`.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint must hold: numbers, texts, CPU tensors, dicts and lists."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any:
+        """Restore what :meth:`state_dict` gave."""

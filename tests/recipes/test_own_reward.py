@@ -1,0 +1,63 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The example of docs/own_reward.md, as it stands there."""
+
+import re
+from importlib import import_module
+
+import pytest
+import torch
+from helpers.runs import REPOSITORY, SIZES, config, tune
+
+DOCUMENT = (REPOSITORY / "docs" / "own_reward.md").read_text()
+(CODE,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+OVERRIDES = re.search(r"reward=my_mixture.*", DOCUMENT)[0].split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a user starts ``tune run``: the recipes, and a file of the user's own."""
+    folder = tmp_path_factory.mktemp("mos-tune")
+    (folder / "recipes").symlink_to(REPOSITORY / "recipes")
+    (folder / "my_mixture.py").write_text(CODE)
+    return folder
+
+
+def test_ten_lines_each():
+    for part in CODE.split("class ")[1:]:
+        lines = [line for line in part.splitlines() if line.strip() and '"""' not in line]
+        assert len(lines) <= 10
+
+
+def test_the_scorer_is_restored_from_its_state(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    scorers = [import_module("my_mixture").RewardShares(torch.ones(2) / 2, seed=0) for _ in "ab"]
+    scorers[0].update(torch.tensor([1.0, 3.0]), torch.tensor([True, True]))
+    scorers[1].load_state_dict(scorers[0].state_dict())
+    assert scorers[1].probabilities(torch.tensor([True, True])).tolist() == [0.25, 0.75]
+    assert scorers[1].probabilities(torch.tensor([True, False])).tolist() == [1, 0]
+
+
+def test_a_reward_and_a_scorer_from_the_working_folder(folder, tmp_path):
+    settings = config(tmp_path)
+    settings["scorer"]["lr"] = 1e-4
+    for name, length in zip(SIZES, (2, 4, 6, 8), strict=True):
+        settings["dataset"][name]["length"] = length
+    run = tune(settings, *OVERRIDES, folder=folder)
+    # Answers have an end token, too.
+    lengths = dict(zip(SIZES, (3, 5, 7, 9), strict=True))
+    updates = run.events("update")
+    assert [update["step"] for update in updates] == [4, 8, 12]
+    for update in updates:
+        assert update["raw_rewards"] == lengths
+        shares = {name: length / 24 for name, length in lengths.items()}
+        assert update["probabilities"] == pytest.approx(shares)
+
+
+def test_a_file_that_is_not_there_is_named(folder, tmp_path):
+    run = tune(config(tmp_path), "reward=my_mixtures.LongAnswers", folder=folder, ok=False)
+    assert "reward._component_ 'my_mixtures.LongAnswers' does not exist" in run.output
