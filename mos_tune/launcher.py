@@ -39,7 +39,7 @@ def prepare(argv: list[str]) -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         try:
             end = ending(error, trace)
-        except Exception:  # another torch: its own words are better than none
+        except Exception:  # it reads torch's private parts; torch's own words must not get lost
             end = None
         if end is None:
             before(kind, error, trace)

@@ -83,7 +83,7 @@ class Reward(ABC):
             Tensor: rewards on the CPU, equal on every rank, shape ``[N]``.
         """
 
-    # Not abstract, though empty: most rewards need nothing of the untouched model.
+    # Empty and not abstract (B027 asks for one of the two): most rewards need nothing of theta_0.
     def prepare(self, model: nn.Module, probes: Probes) -> None:  # noqa: B027
         """Do what needs the untouched model, before step 1.
 

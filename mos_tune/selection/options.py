@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mos_tune.checks import check_whole
 from mos_tune.datasets.sampled import check_fraction
@@ -92,7 +94,7 @@ def _scoring(cfg: DictConfig, model_config: str | None) -> DictConfig:
     if model_config is not None:
         try:
             source = OmegaConf.load(str(model_config))
-        except Exception as error:  # a missing file, or anything that is no YAML
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
             text = " ".join(str(error).split())
             raise UserError(
                 f"selection.model_config {model_config} cannot be read: {text}"
@@ -100,5 +102,6 @@ def _scoring(cfg: DictConfig, model_config: str | None) -> DictConfig:
         missing = [key for key in _SCORING if key not in source]
         if missing:
             raise UserError(f"selection.model_config {model_config} lacks {', '.join(missing)}")
-    whole = OmegaConf.to_container(source, resolve=True)
-    return OmegaConf.create({key: whole[key] for key in _SCORING})  # type: ignore[call-overload,index]
+    whole: Any = OmegaConf.to_container(source, resolve=True)
+    scoring: Any = OmegaConf.create({key: whole[key] for key in _SCORING})
+    return scoring

@@ -63,7 +63,7 @@ class HFChatTokenizer(ModelTokenizer, Transform):
         file = directory / "tokenizer.json"
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises nothing more specific
+        except Exception as error:  # tokenizers raises bare Exceptions
             raise UserError(f"tokenizer.tokenizer_dir: {file} is damaged: {error}") from error
         # A tokenizer.json may carry the settings of the run that saved it.
         self._tokenizer.no_truncation()

@@ -83,7 +83,8 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> tuple[list[int], st
         raise UserError(f"{key}: none of its {size:,} examples can be trained on ({reasons})")
     said = []
     if isinstance(dataset, Subset):
-        said.append(f"{size:,} of {len(dataset.dataset):,} drawn")  # type: ignore[arg-type]
+        whole: Any = dataset.dataset
+        said.append(f"{size:,} of {len(whole):,} drawn")
     if left_out:
         said.append(f"{len(left_out):,} of {size:,} left out ({reasons})")
     if said:
@@ -118,7 +119,7 @@ def cannot_be_read(key: str, dataset: Any, index: int, error: Exception) -> str:
     message = f"{key}: example {index} cannot be read: {type(error).__name__}: {error}"
     try:
         row = repr(raw_row(dataset, index))
-    except Exception:  # there is no such thing, or it is what cannot be read
+    except Exception:  # again the user's code; the message is about the first error
         return message
     return f"{message}; its row is {row if len(row) <= _LONGEST_ROW else row[:_LONGEST_ROW] + '…'}"
 

@@ -95,6 +95,7 @@ class StepCheckpointRecipe:
 
     def _end_stock(self) -> None:
         """Clean up as the stock recipe does, and the process group that some know nothing of."""
+        # mypy cannot see the stock recipe, which comes later among the bases.
         super().cleanup()  # type: ignore[misc]
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -157,7 +157,7 @@ class AlwaysTheSame(LM):
         return [(float(r.args[1].strip() == "ABCD"[LETTER]), False) for r in requests]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        raise NotImplementedError
+        raise NotImplementedError("abstract in LM; none of these tasks scores whole texts")
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         says = "The answer is 2. Final Answer: The final answer is $2$. I hope it is correct."
