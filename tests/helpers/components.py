@@ -84,8 +84,7 @@ def strike(fault: str, rank: int) -> None:
     elif fault == "terminate":
         os.kill(os.getpid(), signal.SIGTERM)
     elif fault == "terminate launcher":
-        os.kill(launcher, signal.SIGTERM)
-        wait_for_sigterm()
+        terminate_and_wait(launcher)
     elif fault == "terminate all twice":
         workers = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
         for process in [launcher, *workers] * 2:
@@ -94,8 +93,8 @@ def strike(fault: str, rank: int) -> None:
         raise RuntimeError(fault)
 
 
-def wait_for_sigterm():
-    """Let the launcher pass its signal on while this process is still where it is."""
+def terminate_and_wait(launcher: int) -> None:
+    """Return once the launcher has passed the signal on, so that it comes right here."""
     handler = signal.getsignal(signal.SIGTERM)
     came = []
 
@@ -103,7 +102,9 @@ def wait_for_sigterm():
         came.append(True)
         handler(*arguments)
 
+    # Before the signal is sent: the launcher may pass it on at once.
     signal.signal(signal.SIGTERM, handle)
+    os.kill(launcher, signal.SIGTERM)
     while not came:
         time.sleep(0.01)
     signal.signal(signal.SIGTERM, handler)
