@@ -15,8 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mos_tune.datasets.rows import raw_row
-
-_OF_THE_MIXTURE = ("max_epochs",)
+from mos_tune.training.data import MIXTURE_OPTIONS
 
 
 def write_selection(
@@ -50,7 +49,7 @@ def write_config(path: Path, cfg: DictConfig, selections: Mapping[str, Path]) ->
     whole["output_dir"] = str(path.parent / "run")
     for name, section in whole["dataset"].items():
         # Not the builder's: the mixture's options of a dataset stay where they are read.
-        kept = {key: section.pop(key) for key in _OF_THE_MIXTURE if key in section}
+        kept = {key: section.pop(key) for key in MIXTURE_OPTIONS if key in section}
         whole["dataset"][name] = {
             "_component_": "mos_tune.datasets.selected_dataset",
             "selection": str(selections[name]),

@@ -21,11 +21,13 @@ from mos_tune.mixture import MixtureSampler, derived_seed
 from mos_tune.rewards import Probes, Reward, measuring
 from mos_tune.scorers import Scorer
 from mos_tune.training.agreement import check_ranks_agree
-from mos_tune.training.data import MixtureData
+from mos_tune.training.data import MixtureData, Sequences
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.held_out import held_out_losses
+from mos_tune.training.packing import pack_sizes
 from mos_tune.training.policy import current_mixture
 from mos_tune.training.record import MixtureRecord
+from mos_tune.training.tally import Tally
 from mos_tune.training.update_probes import UpdateProbes
 
 log = utils.get_logger("INFO")
@@ -37,6 +39,7 @@ class MixtureController:
     Args:
         model (nn.Module): the model that is being trained.
         data (MixtureData): the examples.
+        sequences (Mapping[str, Sequences]): what is made of the training examples to draw.
         sampler (MixtureSampler): draws them; holds the prior.
         scorer (Scorer | None): the policy. None keeps the mixture at the prior.
         reward (Reward | None): what the policy learns from; needed with a scorer.
@@ -55,6 +58,7 @@ class MixtureController:
         self,
         model: nn.Module,
         data: MixtureData,
+        sequences: Mapping[str, Sequences],
         sampler: MixtureSampler,
         scorer: Scorer | None,
         reward: Reward | None,
@@ -85,8 +89,8 @@ class MixtureController:
         self._step = 0
         self._available = sampler.available
         self._probabilities = self._policy()
-        self._probability_sum = torch.zeros_like(sampler.prior)
-        self._response_tokens = torch.zeros_like(sampler.prior)
+        self._pack_sizes = pack_sizes(sequences)
+        self._tally = Tally(sampler, sequences)
         self._since_log = torch.zeros(len(sampler.names), 2, dtype=torch.float64)
         self.status = ""
 
@@ -101,7 +105,8 @@ class MixtureController:
         """Do what needs the untouched model: theta_0's perplexities, the first held-out losses."""
         self._prepare(from_step=0)
         self._check_ranks_agree()
-        self._record.start(self._sampler.sizes, self._probabilities)
+        examples = {name: len(one) for name, one in self._data.train.items()}
+        self._record.start(examples, self._sampler.sizes, self._probabilities)
         if self._validate_every is not None:
             self._validate()
 
@@ -115,14 +120,14 @@ class MixtureController:
             with measuring(self._model):
                 self._reward.prepare(self._model, self._update_probes.of_all(updates))
 
-    def on_draw(self, step: int, examples: list[tuple[int, int]]) -> None:
+    def on_draw(self, step: int, sequences: list[tuple[int, int]]) -> None:
         """Count a step's mixture and write down its examples."""
         # Dropout is then a function of the step, and no generator's state has to be saved.
         rank = dist.get_rank() if dist.is_initialized() else 0
         torch.manual_seed(derived_seed(self._seed, "model", step, rank))
-        names, subsets = self._sampler.names, list(self._data.train.values())
-        self._probability_sum += self._probabilities
-        datasets = {dataset for dataset, _ in examples}
+        self._record.examples(step, self._tally.add_step(sequences, self._probabilities))
+        names = self._sampler.names
+        datasets = {dataset for dataset, _ in sequences}
         if len(datasets) == 1:
             self.status = f"from {names[datasets.pop()]}"
         else:
@@ -131,7 +136,6 @@ class MixtureController:
         used_up = int((~self._sampler.available).sum())
         if used_up:
             self.status += f" ({used_up} of {len(names)} used up)"
-        self._record.examples(step, [(names[i], subsets[i].indices[row]) for i, row in examples])
 
     def on_batch(self, datasets: list[int], batch: dict[str, Tensor]) -> None:
         """Note which dataset each row of the next micro-batch is from."""
@@ -144,10 +148,10 @@ class MixtureController:
         self._check_finite("training", losses[:, 0])
         if losses[:, 1].sum() == 0:
             raise UserError(
-                f"no example of step {step} has a response token; the examples drawn so far are "
-                f"{self._sampler.examples}"
+                f"no example of step {step} has a response token; the sequences drawn so far are "
+                f"{self._sampler.draws}"
             )
-        self._response_tokens += losses[:, 1]
+        self._tally.add_response_tokens(losses[:, 1])
         self._since_log += losses
         self._note_used_up()
         if self._scorer is not None and step % self._scorer.update_every == 0:
@@ -171,15 +175,17 @@ class MixtureController:
         self._probabilities = self._policy()
         self._record.used_up(self._step, gone, self._probabilities)
         for name in gone:
+            examples = self._tally.counts()["examples"][name]
             utils.log_rank_zero(
                 log,
-                f"dataset.{name} is used up after step {self._step}: "
-                f"{self._sampler.examples[name]} examples in {self._sampler.epochs[name]:g} passes",
+                f"dataset.{name} is used up after step {self._step}: {examples} examples in "
+                f"{self._sampler.epochs[name]:g} passes",
             )
 
     def finish(self) -> None:
         """End the run's record."""
-        self._record.end(self._step, self._probability_sum / max(1, self._step), self._counts())
+        average = self._tally.average_probabilities(self._step)
+        self._record.end(self._step, average, self._tally.counts())
 
     def state_dict(self) -> dict[str, Any]:
         """Give the mixture's whole state: small, and the same on every rank."""
@@ -188,11 +194,11 @@ class MixtureController:
             "total_steps": self._total_steps,
             "plan": self._plan(),
             "datasets": self._data.fingerprints,
+            "packing": self._pack_sizes,
             "sampler": self._sampler.state_dict(),
             "scorer": None if self._scorer is None else self._scorer.state_dict(),
             "reward": None if self._reward is None else self._reward.state_dict(),
-            "probability_sum": self._probability_sum,
-            "response_tokens": self._response_tokens,
+            "tally": self._tally.state_dict(),
             "since_log": self._since_log,
         }
 
@@ -228,8 +234,7 @@ class MixtureController:
                     part.load_state_dict(state[key])
                 except (KeyError, RuntimeError, ValueError) as error:
                     raise UserError(f"{key} differs from the checkpoint's: {error}") from error
-        self._probability_sum = state["probability_sum"]
-        self._response_tokens = state["response_tokens"]
+        self._tally.load_state_dict(state["tally"])
         self._since_log = state["since_log"]
         self._available = self._sampler.available
         self._probabilities = self._policy()
@@ -263,7 +268,8 @@ class MixtureController:
         self._probabilities = self._policy()
         self._check_ranks_agree()
         seconds = time.perf_counter() - started
-        self._record.update(self._step, self._probabilities, smoothed, raw, self._counts(), seconds)
+        counts = self._tally.counts()
+        self._record.update(self._step, self._probabilities, smoothed, raw, counts, seconds)
 
     def _check_ranks_agree(self) -> None:
         state = {**self.state_dict(), "probabilities": self._probabilities}
@@ -284,11 +290,3 @@ class MixtureController:
                     "stops, and what is written stays as it is. Is optimizer.lr too high, or has "
                     "no example a response token?"
                 )
-
-    def _counts(self) -> dict[str, Any]:
-        tokens = [int(count) for count in self._response_tokens.tolist()]
-        return {
-            "examples": self._sampler.examples,
-            "response_tokens": dict(zip(self._sampler.names, tokens, strict=True)),
-            "epochs": self._sampler.epochs,
-        }

@@ -22,6 +22,7 @@ from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
 from mos_tune.training.base_model import BaseModelRecipe
+from mos_tune.training.collate import collate_sequences
 from mos_tune.training.components import build, is_off, try_components
 from mos_tune.training.config import check_config, check_reward
 from mos_tune.training.controller import MixtureController
@@ -29,6 +30,7 @@ from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.export import finish_exports
 from mos_tune.training.files import check_files
+from mos_tune.training.packing import check_same_packing, pack_sizes, training_sequences
 from mos_tune.training.policy import check_scorer
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.process_group import TIMEOUT_SECONDS, join_process_group
@@ -104,6 +106,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         self._saved_mixture = self._find_checkpoint(cfg)
         if self._saved_mixture is not None:
             # The controller does it too, but only when the model is loaded.
+            check_same_packing(pack_sizes(self._sequences), self._saved_mixture["packing"])
             self._sampler.load_state_dict(self._saved_mixture["sampler"])
             check_same_examples(self._data.fingerprints, self._saved_mixture["datasets"])
         # The stock LoRA recipes read this key in any case.
@@ -125,11 +128,13 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             "checkpointer", cfg.checkpointer, should_load_recipe_state=self._resume_from_checkpoint
         )
         self._data = load_data(cfg, tokenizer, self.seed)
+        self._sequences = training_sequences(self._data, getattr(tokenizer, "max_seq_len", None))
+        sizes = {name: len(one) for name, one in self._sequences.items()}
         global_batch_size = cfg.batch_size * cfg.gradient_accumulation_steps * world_size
         self._sampler = build(
             "sampler",
             cfg.sampler,
-            self._data.sizes,
+            sizes,
             global_batch_size=global_batch_size,
             seed=self.seed,
             shuffle=cfg.get("shuffle", True),
@@ -141,18 +146,18 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             check_scorer(cfg.scorer["_component_"], self._scorer)
             self._reward = build("reward", cfg.reward, self._sampler.names)
             check_reward(cfg, self._reward)
-        self._plan_steps(steps_per_epoch(cfg, self._data.sizes, global_batch_size))
+        self._plan_steps(steps_per_epoch(cfg, sizes, global_batch_size))
         try_components(cfg, self._total_steps)
         if self._scorer is not None and self._scorer.update_every > self._total_steps and rank == 0:
             log.warning(
                 f"scorer.update_every is {self._scorer.update_every}, but the run has only "
                 f"{self._total_steps} steps: the mixture stays at the prior"
             )
-        for name, size in self._data.sizes.items():
+        for name, size in sizes.items():
             if size < global_batch_size and self._data.max_epochs.get(name) != 1 and rank == 0:
                 log.warning(
-                    f"dataset.{name} has {size} training examples, fewer than the global batch of "
-                    f"{global_batch_size}: a step may take an example twice, from two passes"
+                    f"dataset.{name} has {size} training sequences, fewer than the global batch of "
+                    f"{global_batch_size}: a step may take one twice, from two passes"
                 )
 
     def _plan_steps(self, steps_per_epoch: int) -> None:
@@ -177,9 +182,9 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             raise UserError(f"seed is {self.seed}, the checkpoint has {saved_seed}")
         super()._update_recipe_state(ckpt_dict)  # type: ignore[misc]
         self._saved_mixture = ckpt_dict.get(training.DATALOADER_KEY)
-        if self._saved_mixture is None or "plan" not in self._saved_mixture:
+        if self._saved_mixture is None or "packing" not in self._saved_mixture:
             raise UserError(
-                "the checkpoint to resume from holds no mixture; a mos-tune recipe did not write it"
+                "the checkpoint to resume from holds no mixture that this version of mos-tune wrote"
             )
 
     def _setup_data(
@@ -210,6 +215,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         self._controller = MixtureController(
             self._model,
             self._data,
+            self._sequences,
             self._sampler,
             self._scorer,
             self._reward,
@@ -247,10 +253,17 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             self._steps_of_epoch,
         )
         return MixtureLoader(
-            list(self._data.train.values()),
+            list(self._sequences.values()),
             self._sampler,
             self._controller,
-            collate=collate,
+            collate=partial(
+                collate_sequences,
+                collate_examples=collate,
+                pack_size=getattr(self._tokenizer, "max_seq_len", None),
+                padding_idx=self._tokenizer.pad_id,
+                ignore_idx=ignore_index,
+                device=self._device,
+            ),
             batch_size=batch_size,
             accumulation_steps=self._gradient_accumulation_steps,
             steps_per_epoch=self._mixture_steps,
