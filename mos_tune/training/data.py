@@ -7,7 +7,6 @@
 """The datasets of a run: built, split and checked before the model is loaded."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,19 +144,6 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
             examples, fingerprints[key] = _read(key, validation.dataset[name], tokenizer)
             held_out[name] = examples.some(range(len(examples))[: validation.max_examples])
     return MixtureData(train, held_out, fingerprints, max_epochs, packed)
-
-
-def steps_per_epoch(cfg: DictConfig, sizes: Mapping[str, int], global_batch_size: int) -> int:
-    """Steps that draw as many sequences as the datasets hold together, at most as configured."""
-    steps = sum(sizes.values()) // global_batch_size
-    if steps == 0:
-        raise UserError(
-            f"the datasets hold {sum(sizes.values())} training sequences (examples, or packs) "
-            f"together, fewer than one global batch of {global_batch_size} "
-            "(batch_size * gradient_accumulation_steps * number of processes)"
-        )
-    limit = cfg.get("max_steps_per_epoch")
-    return steps if limit is None else min(steps, limit)
 
 
 def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Examples, str | None]:
