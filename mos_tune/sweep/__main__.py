@@ -112,7 +112,8 @@ def _planned(options: argparse.Namespace) -> list[PlannedRun]:
     unknown = [name for name in options.only or [] if name not in rows]
     if unknown:
         raise UserError(
-            f"--only {unknown[0]} is no row of {options.rows}; it has {', '.join(rows)}"
+            f"--only {unknown[0]} is no row of {options.rows}; it has {', '.join(rows)}, and those "
+            "with {specialist} or {selection} only with these options"
         )
     return planned_runs(
         options.config,

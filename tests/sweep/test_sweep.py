@@ -128,7 +128,10 @@ def test_a_sweep(sweep, tmp_path):
 
 def test_bad_commands(sweep):
     assert "--only none is no row of" in sweep("--only", "none")[0]
-    assert "--only random is no row of" in sweep("--only", "random")[0]
+    assert (
+        "uni, broken, mos, and those with {specialist} or {selection} only with these"
+        in sweep("--only", "random")[0]
+    )
     assert "--processes must be a whole number of at least 1, got 0" in sweep("--processes", "0")[0]
     assert "there is no recipes/none.py" in sweep("--recipe", "recipes/none.py")[0]
     assert ": Command-line overrides must be" in sweep("--overrides", "seed")[0]
