@@ -10,9 +10,11 @@ import os
 import resource
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _set_pg_timeout
 from torch.optim import AdamW
 from torchtune.training import FullModelHFCheckpointer
 from torchtune.training.metric_logging import DiskLogger
@@ -66,8 +68,7 @@ class DyingLogger(DiskLogger):
         super().log_dict(payload, step)
         self._file.flush()
         if step == self._die_at and "loss" in payload:
-            deadline = time.monotonic() + 20
-            while self._after and not self._after.exists() and time.monotonic() < deadline:
+            while self._after and not self._after.exists():
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -80,7 +81,9 @@ def strike(fault: str, rank: int) -> None:
     if fault == "hang":
         time.sleep(3600)
     elif fault == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+        # What torchrun started, so that it knows before the other ranks do.
+        os.kill(int(os.environ["STARTED_PID"]), signal.SIGKILL)
+        time.sleep(3600)
     elif fault == "terminate":
         os.kill(os.getpid(), signal.SIGTERM)
     elif fault == "terminate launcher":
@@ -121,6 +124,9 @@ class FaultyAdamW(AdamW):
         self._left -= 1
         if self._left == 0:
             strike(self._fault, self._rank)
+            if self._fault == "hang":
+                # Short from here on alone: until now, a slow rank is no silent one.
+                _set_pg_timeout(timedelta(seconds=1))
         return super().step(closure)
 
 
