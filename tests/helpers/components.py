@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -90,14 +91,13 @@ def strike(fault: str, rank: int) -> None:
         terminate_and_wait(launcher)
     elif fault == "terminate all twice":
         workers = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-        for process in [launcher, *workers] * 2:
-            os.kill(int(process), signal.SIGTERM)
+        terminate_and_wait(*[launcher, *map(int, workers)] * 2)
     else:
         raise RuntimeError(fault)
 
 
-def terminate_and_wait(launcher: int) -> None:
-    """Return once the launcher has passed the signal on, so that it comes right here."""
+def terminate_and_wait(*processes: int) -> None:
+    """Return once the signal has been passed on, so that it comes right here and may end it."""
     handler = signal.getsignal(signal.SIGTERM)
     came = []
 
@@ -106,8 +106,11 @@ def terminate_and_wait(launcher: int) -> None:
         handler(*arguments)
 
     # Before the signal is sent: the launcher may pass it on at once.
-    signal.signal(signal.SIGTERM, handle)
-    os.kill(launcher, signal.SIGTERM)
+    if callable(handler):
+        signal.signal(signal.SIGTERM, handle)
+    for process in processes:
+        with suppress(ProcessLookupError):  # one that the first signal has ended
+            os.kill(process, signal.SIGTERM)
     while not came:
         time.sleep(0.01)
     signal.signal(signal.SIGTERM, handler)

@@ -62,6 +62,7 @@ def pass_on(number, frame):
 for one in SIGNALS:
     signal.signal(one, pass_on)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+print("go", file=answers, flush=True)
 code = int(answers.readline() or -signal.SIGKILL)
 if code < 0:
     signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
@@ -113,9 +114,16 @@ def _serve(address: str) -> socket.socket:
 def _keep(client: socket.socket) -> list:
     """Fork once more, and return the client's request there; here, wait for the end of either."""
     _, descriptors, _, _ = socket.recv_fds(client, 1, 3)
-    request = client.makefile().readline()
+    said = client.makefile()
+    request = said.readline()
+    waiting, going = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(going)
+        if not os.read(waiting, 1):
+            os._exit(1)
+        os.close(waiting)
+        said.close()
         client.close()
         for number, descriptor in enumerate(descriptors):
             os.dup2(descriptor, number)
@@ -126,6 +134,8 @@ def _keep(client: socket.socket) -> list:
     end = os.pidfd_open(pid)
     with suppress(OSError):  # the client may be gone at any time, which is seen next
         client.sendall(b"%d\n" % pid)
+        if said.readline():  # the client passes signals on
+            os.write(going, b".")
     ready, _, _ = select.select([client, end], [], [])
     if end not in ready:
         os.kill(pid, signal.SIGKILL)
