@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.hf_models import tiny_llama
+from helpers.remeasured import measured_again
 from helpers.runs import OTHER_RECIPES, RECIPE, SIZES, config, settings_for, tune
 from matplotlib.image import imread
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+
+from mos_tune.perplexities import main as perplexities
 
 TRANSFERABILITY = "reward=mos_tune.rewards.TransferabilityReward"
 
@@ -111,6 +114,25 @@ def test_the_checkpoint_loads_in_transformers_with_the_last_held_out_loss(run):
     )
 
 
+def test_the_perplexity_study_is_that_of_the_base_and_the_exported_model(run, capsys):
+    perplexities([str(run.directory)])
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert "PPL after 12 steps" in header
+    table = {name: [float(x) for x in values] for _, name, *values, _ in map(_cells, rows)}
+    assert list(table) == list(SIZES)
+    base = AutoModelForCausalLM.from_pretrained(run.directory.parent / "base")
+    model = AutoModelForCausalLM.from_pretrained(run.directory / "epoch_0")
+    before, after = (np.exp(_held_out_loss(one, run, "reverse")) for one in (base, model))
+    assert table["reverse"] == pytest.approx([before, after, after / before], abs=2e-3)
+    assert after < 0.9 * before
+
+
+def test_the_last_rewards_are_those_of_the_exported_model_against_one_without_adapters(run):
+    found = torch.tensor(list(run.events("update")[-1]["raw_rewards"].values())).double()
+    torch.testing.assert_close(found, measured_again(run), rtol=1e-4, atol=0)
+    assert found.std() > 0.1 * found.mean()
+
+
 @pytest.mark.parametrize("run", ["recipes/lora_finetune_mos_distributed.py"], indirect=True)
 def test_the_adapter_on_the_base_model_is_the_merged_model(run):
     merged = load_file(run.directory / "epoch_0" / "model-00001-of-00001.safetensors")
@@ -123,6 +145,10 @@ def test_the_adapter_on_the_base_model_is_the_merged_model(run):
         change = 2 * adapter[side.replace("lora_A", "lora_B")] @ adapter[side]  # alpha / rank
         assert change.abs().max() > 1e-3
         torch.testing.assert_close(merged[name], base[name] + change)
+
+
+def _cells(row):
+    return [cell.strip() for cell in row.split("|")]
 
 
 def _held_out_loss(model, run, name):
