@@ -252,15 +252,24 @@ def test_torchtunes_options_run(tmp_path, processes, overrides):
     assert validation[-1] < validation[0]
 
 
-def test_qlora_trains_saves_its_adapters_and_goes_on(tmp_path):
-    recipe = "recipes/lora_finetune_mos_single_device.py"
-    settings, _ = settings_for(recipe, tmp_path)
+@pytest.mark.parametrize(
+    ("recipe", "reward"),
+    [
+        ("recipes/lora_finetune_mos_single_device.py", "DifficultyReward"),
+        ("recipes/lora_finetune_mos_distributed.py", "GradientReward"),
+    ],
+)
+def test_qlora_trains_saves_its_adapters_and_goes_on(tmp_path, recipe, reward):
+    settings, processes = settings_for(recipe, tmp_path)
+    settings["reward"]["_component_"] = f"mos_tune.rewards.{reward}"
     tiny_llama(tmp_path / "base", width=256)  # the narrowest that 4-bit blocks fit into
     settings["model"] |= {"embed_dim": 256, "quantize_base": True}
     settings |= {"dtype": "bf16", "checkpoint": {"every_n_steps": 100, "keep_last": 1}}
     settings |= {"resume_from_checkpoint": True, "max_steps_per_epoch": 5}
-    first = tune(settings, processes=1, recipe=recipe).losses()
-    losses = tune(settings | {"max_steps_per_epoch": 8}, processes=1, recipe=recipe).losses()
+    first = tune(settings, processes=processes, recipe=recipe).losses()
+    run = tune(settings | {"max_steps_per_epoch": 8}, processes=processes, recipe=recipe)
+    assert [update["step"] for update in run.events("update")] == [4, 8]
+    losses = run.losses()
     assert losses[:5] == first and len(losses) == 8
     assert max(losses[5:]) < min(losses[:3])
 
