@@ -20,6 +20,7 @@ def test_it_is_that_of_the_exported_model_in_one_process(tmp_path, recipe, rewar
     settings, processes = settings_for(recipe, tmp_path)
     settings["reward"]["_component_"] = f"mos_tune.rewards.{reward}"
     settings["sampler"]["draw"] = "batch"
+    settings |= {"batch_size": settings["batch_size"] // 2, "gradient_accumulation_steps": 2}
     settings["scorer"]["update_every"] = settings["max_steps_per_epoch"] = 3
     run = tune(settings, processes=processes, recipe=recipe)
     assert all(len({name for name, _ in step}) == 1 for step in run.examples())
