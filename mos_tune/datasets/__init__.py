@@ -6,6 +6,7 @@
 
 """Dataset builders in torchtune's conventions."""
 
+from mos_tune.datasets.held_out import held_out_dataset
 from mos_tune.datasets.mathinstruct import mathinstruct_dataset
 from mos_tune.datasets.medinstruct import medinstruct_dataset
 from mos_tune.datasets.p3 import draw_p3, p3_dataset
@@ -16,6 +17,7 @@ from mos_tune.datasets.skills import skill_dataset
 
 __all__ = [
     "draw_p3",
+    "held_out_dataset",
     "mathinstruct_dataset",
     "medinstruct_dataset",
     "p3_dataset",

@@ -16,12 +16,17 @@ from torch.utils.data import Dataset, Subset
 from torchtune import config
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
+from mos_tune.datasets.held_out import held_out_indices
 from mos_tune.datasets.rows import raw_row
 from mos_tune.errors import UserError
 
 
 def selected_dataset(
-    tokenizer: ModelTokenizer, *, dataset: Mapping[str, Any], selection: str
+    tokenizer: ModelTokenizer,
+    *,
+    dataset: Mapping[str, Any],
+    selection: str,
+    held_out: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Build a dataset and keep the examples that a file lists.
 
@@ -34,6 +39,9 @@ def selected_dataset(
             selected, with ``_component_``.
         selection (str): file of JSON lines, each with the ``index`` of an example and, if the
             dataset keeps what it has loaded, the ``row`` that has to be there.
+        held_out (Mapping[str, Any] | None): which examples are not to be trained on, selected or
+            not: the arguments of :func:`mos_tune.datasets.held_out.held_out_indices` after the
+            first. Default None: all selected ones are.
 
     Returns:
         Dataset: the selected examples in the dataset's order.
@@ -59,6 +67,13 @@ def selected_dataset(
         indices.add(index)
     if not indices:
         raise UserError(f"selection {selection} is empty; at least 1 example is needed")
+    if held_out is not None:
+        indices.difference_update(held_out_indices(len(built), **held_out))
+        if not indices:
+            raise UserError(
+                f"selection {selection} has only examples that held_out.fraction "
+                f"{held_out['fraction']} holds out; select more"
+            )
     return Subset(built, sorted(indices))
 
 

@@ -21,8 +21,8 @@ class StepListener(Protocol):
     def probabilities(self) -> Tensor:
         """Give the current mixture, shape ``[N]``; asked for at every step."""
 
-    def on_draw(self, step: int, examples: list[tuple[int, int]]) -> None:
-        """Learn a step's global batch: dataset number and index of every example, in order."""
+    def on_draw(self, step: int, sequences: list[tuple[int, int]]) -> None:
+        """Learn a step's global batch: dataset number and index of every sequence, in order."""
 
     def on_batch(self, datasets: list[int], batch: dict[str, Tensor]) -> None:
         """Learn the dataset numbers of a micro-batch's rows, just before it is yielded."""
@@ -43,11 +43,11 @@ class MixtureLoader:
     exhaust the loader and not ``break``.
 
     Args:
-        datasets (Sequence[Dataset]): training examples, in the order of ``sampler.names``.
+        datasets (Sequence[Dataset]): training sequences, in the order of ``sampler.names``.
         sampler (MixtureSampler): draws the global batch.
         listener (StepListener): see there.
-        collate (Callable[[list[Any]], dict[str, Tensor]]): makes a micro-batch of examples.
-        batch_size (int): examples per rank and micro-batch.
+        collate (Callable[[list[Any]], dict[str, Tensor]]): makes a micro-batch of sequences.
+        batch_size (int): sequences per rank and micro-batch.
         accumulation_steps (int): micro-batches per optimizer step.
         steps_per_epoch (int): optimizer steps until the iterator ends.
         total_steps (int): optimizer steps of all epochs; the last epoch may be shorter.
@@ -96,10 +96,10 @@ class MixtureLoader:
         self._epoch += 1
         while self.step < min(self._epoch * self._steps_per_epoch, self._total_steps):
             step = self.step + 1
-            examples = self.sampler.draw_step(step, self._listener.probabilities())
-            self._listener.on_draw(step, examples)
-            # Rank r takes every world_size-th example, as torchtune's own distributed sampler does.
-            mine = examples[self._rank :: self._world_size]
+            sequences = self.sampler.draw_step(step, self._listener.probabilities())
+            self._listener.on_draw(step, sequences)
+            # Rank r takes every world_size-th one, as torchtune's own distributed sampler does.
+            mine = sequences[self._rank :: self._world_size]
             for start in range(0, len(mine), self._batch_size):
                 chosen = mine[start : start + self._batch_size]
                 batch = self._collate([self._datasets[number][index] for number, index in chosen])

@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The order of examples within a dataset."""
+"""The order of sequences within a dataset."""
 
 from collections.abc import Mapping
 
@@ -14,10 +14,10 @@ from mos_tune.mixture.randomness import counter_based_rng
 
 
 class PassOrder:
-    """Every example once per pass, in an order of its own per dataset and pass.
+    """Every sequence once per pass, in an order of its own per dataset and pass.
 
     Args:
-        sizes (Mapping[str, int]): number of examples of each dataset.
+        sizes (Mapping[str, int]): number of sequences of each dataset.
         seed (int): the run's seed.
         shuffle (bool): False keeps every dataset's own order in every pass.
     """
@@ -29,7 +29,7 @@ class PassOrder:
         self._orders: dict[str, tuple[int, np.ndarray]] = {}
 
     def index(self, name: str, count: int) -> int:
-        """Give the example of a dataset that comes after ``count`` others."""
+        """Give the sequence of a dataset that comes after ``count`` others."""
         passes, position = divmod(count, self._sizes[name])
         if not self.shuffle:
             return position

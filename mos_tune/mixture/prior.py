@@ -19,7 +19,7 @@ def tempered_prior(sizes: Mapping[str, int], temperature: float) -> Tensor:
     r"""Compute ``q_tau(i) = q(i)^(1/tau) / sum_n q(n)^(1/tau)``, q being the shares of examples.
 
     Args:
-        sizes (Mapping[str, int]): number of training examples of each dataset.
+        sizes (Mapping[str, int]): number of training sequences of each dataset.
         temperature (float): tau. 1 is proportional to size, infinity is uniform.
 
     Returns:

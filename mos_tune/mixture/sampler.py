@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The global sequence of training examples, one step at a time."""
+"""The global order of training sequences, one step at a time."""
 
 import math
 from collections.abc import Mapping
@@ -24,24 +24,25 @@ from mos_tune.mixture.randomness import counter_based_rng
 class MixtureSampler:
     """Draw the global batch of every step from N datasets.
 
-    What a step trains on is a function of the seed, the step, the probabilities and how many
-    examples each dataset has given so far: the same on every rank, for any number of ranks. Within
-    a dataset, examples come without replacement: each once per pass, in an order of its own per
+    What is drawn is a training sequence: an example, or a pack of a dataset that is packed. What a
+    step trains on is a function of the seed, the step, the probabilities and how many sequences
+    each dataset has given so far: the same on every rank, for any number of ranks. Within a
+    dataset, sequences come without replacement: each once per pass, in an order of its own per
     pass.
 
-    A dataset with ``max_epochs`` gives ``max_epochs * size`` examples and no more, also within a
+    A dataset with ``max_epochs`` gives ``max_epochs * size`` sequences and no more, also within a
     step: as soon as it has too few left for the next draw, it is unavailable and the others'
-    probabilities are renormalised. Which ones are available is a function of the examples drawn.
+    probabilities are renormalised. Which ones are available is a function of the sequences drawn.
 
     Args:
-        sizes (Mapping[str, int]): number of training examples of each dataset.
-        global_batch_size (int): examples per optimizer step, over all ranks and micro-batches.
+        sizes (Mapping[str, int]): number of training sequences of each dataset.
+        global_batch_size (int): sequences per optimizer step, over all ranks and micro-batches.
         seed (int): the run's seed.
         shuffle (bool): False keeps every dataset's own order in every pass. Default True.
         temperature (float): tau of the prior (Eq. 3). Default ``inf``, uniform, as in the paper.
-        draw (str): ``"example"`` draws a dataset for every example, ``"batch"`` one dataset for the
-            whole global batch (Alg. 1 to the letter). Default ``"example"``: in a pilot with four
-            real datasets drawing per batch cost 0.024 nats of mean held-out loss at equal steps.
+        draw (str): ``"example"`` draws a dataset for every sequence, ``"batch"`` one for the whole
+            global batch (Alg. 1 to the letter). Default ``"example"``: in a pilot with four real
+            datasets drawing per batch cost 0.024 nats of mean held-out loss at equal steps.
         max_epochs (Mapping[str, int] | None): passes over a dataset after which it is used up, for
             the datasets that have such a limit; the recipe passes it. Default None: no limits.
 
@@ -65,7 +66,7 @@ class MixtureSampler:
             raise UserError("dataset names no dataset; give at least one name and its builder")
         for name, size in sizes.items():
             if size < 1:
-                raise UserError(f"dataset.{name} is empty; at least 1 training example is needed")
+                raise UserError(f"dataset.{name} is empty; at least 1 training sequence is needed")
         if draw not in ("example", "batch"):
             raise UserError(f"sampler.draw must be 'example' or 'batch', got {draw!r}")
         self.sizes = dict(sizes)
@@ -82,20 +83,21 @@ class MixtureSampler:
         for name, limit in zip(sizes, self._limits, strict=True):
             if limit < self._at_once:
                 raise UserError(
-                    f"dataset.{name}.max_epochs {passes[name]} allows {limit} examples, fewer than "
-                    f"the global batch of {global_batch_size} that sampler.draw=batch takes at once"
+                    f"dataset.{name}.max_epochs {passes[name]} allows {limit} sequences, fewer "
+                    f"than the global batch of {global_batch_size} that sampler.draw=batch takes "
+                    "at once"
                 )
         self._temperature = float(temperature)
 
     def draw_step(self, step: int, probabilities: Tensor) -> list[tuple[int, int]]:
-        """Draw the examples of one step and count them as drawn.
+        """Draw the sequences of one step and count them as drawn.
 
         Args:
             step (int): the optimizer step, from 1.
             probabilities (Tensor): probability of each dataset, shape ``[N]``.
 
         Returns:
-            list[tuple[int, int]]: dataset number and index into its training examples, for the
+            list[tuple[int, int]]: dataset number and index into its training sequences, for the
             whole global batch in order.
 
         Raises:
@@ -103,7 +105,7 @@ class MixtureSampler:
         """
         rng = counter_based_rng(self._seed, "draw", step)
         uniforms = rng.random(self._global_batch_size if self._draw == "example" else 1)
-        examples: list[tuple[int, int]] = []
+        sequences: list[tuple[int, int]] = []
         cumulative: np.ndarray | None = None
         for uniform in uniforms:
             if cumulative is None:
@@ -112,10 +114,10 @@ class MixtureSampler:
                 # Else rounding could choose a dataset of probability 0.
                 cumulative /= cumulative[-1]
             dataset = int(np.searchsorted(cumulative, uniform, side="right"))
-            examples += [(dataset, self._next(dataset)) for _ in range(self._at_once)]
+            sequences += [(dataset, self._next(dataset)) for _ in range(self._at_once)]
             if not self._is_available(dataset):
                 cumulative = None
-        return examples
+        return sequences
 
     def _next(self, dataset: int) -> int:
         index = self._order.index(self.names[dataset], self.drawn[dataset])
@@ -139,21 +141,21 @@ class MixtureSampler:
         return draws * self._at_once // self._global_batch_size
 
     @property
-    def examples(self) -> dict[str, int]:
-        """Examples drawn so far from each dataset."""
+    def draws(self) -> dict[str, int]:
+        """Sequences drawn so far from each dataset."""
         return dict(zip(self.names, self.drawn, strict=True))
 
     @property
     def epochs(self) -> dict[str, float]:
         """Passes so far over each dataset, the current one as a fraction."""
-        return {name: count / self.sizes[name] for name, count in self.examples.items()}
+        return {name: count / self.sizes[name] for name, count in self.draws.items()}
 
     def set_epoch(self, epoch: int) -> None:
         """Do nothing: the stock train loop announces its epochs, ours are counted per dataset."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that the order of examples depends on beside step and probabilities."""
-        return {"sizes": dict(self.sizes), "drawn": self.examples, "options": self._options()}
+        """Give all that the order of sequences depends on beside step and probabilities."""
+        return {"sizes": dict(self.sizes), "drawn": self.draws, "options": self._options()}
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -183,8 +185,8 @@ class MixtureSampler:
         for name, size in self.sizes.items():
             if saved[name] != size:
                 raise UserError(
-                    f"dataset.{name} has {size} training examples, the checkpoint was written with "
-                    f"{saved[name]}"
+                    f"dataset.{name} has {size} training sequences, the checkpoint was written "
+                    f"with {saved[name]}"
                 )
         for key, value in self._options().items():
             if state["options"][key] != value:
@@ -193,7 +195,7 @@ class MixtureSampler:
         for name, count, limit in zip(self.names, drawn, self._limits, strict=True):
             if count > limit:
                 raise UserError(
-                    f"dataset.{name}.max_epochs allows {limit} examples, the checkpoint was "
+                    f"dataset.{name}.max_epochs allows {limit} sequences, the checkpoint was "
                     f"written after {count}"
                 )
         self.drawn = drawn

@@ -26,7 +26,7 @@ from mos_tune.evaluation.results import fingerprint, weight_files
 from mos_tune.rewards import Probes, measuring
 from mos_tune.selection.choose import HIGHEST, choose_any, choose_hardest
 from mos_tune.selection.difficulty import response_losses
-from mos_tune.selection.files import write_config, write_selection
+from mos_tune.selection.files import write_config, write_selection, write_unusable
 from mos_tune.selection.model import load_model
 from mos_tune.selection.options import read_options
 from mos_tune.selection.scores import Scores
@@ -46,10 +46,10 @@ BATCHES_PER_WRITE = 16
 class SelectionRecipe:
     """Select examples of every dataset of a training config.
 
-    Every example that can be trained on is a candidate, held-out ones too: a run on the selected
-    examples holds out some of those. Batches are of equal length as far as possible, the longest
-    first; which examples are together, and so every score, does not depend on the number of ranks
-    or on interruptions.
+    Every example that can be trained on is a candidate, held-out ones too: these depend on the seed
+    of the run, which leaves them out of its selected examples. Batches are of equal length as far
+    as possible, the longest first; which examples are together, and so every score, does not depend
+    on the number of ranks or on interruptions.
 
     Args:
         cfg (DictConfig): a training config, with the section ``selection`` (see
@@ -116,6 +116,7 @@ class SelectionRecipe:
             return
         folder = options.output_dir / options.method
         selections: dict[str, Path] = {}
+        unusable: dict[str, Path] = {}
         for name, examples in self._data.train.items():
             by_index = self._scores[name].by_index if name in self._scores else {}
             if options.method == "ifd":
@@ -128,8 +129,10 @@ class SelectionRecipe:
                 about = ""
             selections[name] = folder / f"{name}.jsonl"
             write_selection(selections[name], examples.dataset, chosen, by_index)
+            unusable[name] = options.output_dir / "unusable" / f"{name}.json"
+            write_unusable(unusable[name], len(examples.dataset), examples.indices)
             log.info(f"{examples.key}: {len(chosen):,} of {len(examples):,} selected{about}")
-        write_config(folder / "config.yaml", self._cfg, selections)
+        write_config(folder / "config.yaml", self._cfg, selections, unusable)
         log.info(f"{folder / 'config.yaml'} trains on them")
 
     def cleanup(self) -> None:

@@ -11,11 +11,12 @@ Run it from the mos-tune folder with:
     python -m mos_tune.sweep --config CONFIG --rows ROWS [--seeds 0 1] [--processes N]
 
 ROWS is a YAML file with a name and a list of overrides of CONFIG for each row, as
-configs/sweeps/paper.yaml. Each row runs with each seed and writes to
-OUTPUT/<name of CONFIG>/<row>/seed_<n>. What has ended is skipped, and what was stopped goes on if
-CONFIG has a checkpoint section, so the same command may be given again at any time. A run that
-fails does not keep the others from running. The table of held-out losses is printed at the end and
-written to OUTPUT/<name of CONFIG>/table.md and table.csv.
+configs/sweeps/paper.yaml; a row on selected examples also names the config that
+recipes/select_examples.py has written, and takes its datasets. Each row runs with each seed and
+writes to OUTPUT/<name of CONFIG>/<row>/seed_<n>. What has ended is skipped, and what was stopped
+goes on if CONFIG has a checkpoint section, so the same command may be given again at any time. A
+run that fails does not keep the others from running. The table of held-out losses is printed at the
+end and written to OUTPUT/<name of CONFIG>/table.md and table.csv.
 
 With --print nothing is trained: the commands of the runs that have not ended are printed, to be
 given to a cluster. Without --print, the same command then prints the table.
@@ -78,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         help="rows with {specialist} run for each of these datasets; default: they are left out",
     )
     parser.add_argument(
+        "--selection",
+        metavar="DIR",
+        help="rows with {selection} train on the examples that recipes/select_examples.py has "
+        "selected from CONFIG into this folder; default: they are left out",
+    )
+    parser.add_argument(
         "--overrides",
         metavar="KEY=VALUE",
         nargs="+",
@@ -101,11 +108,12 @@ def _planned(options: argparse.Namespace) -> list[PlannedRun]:
         if not file.is_file():
             raise UserError(f"there is no {file}; start the sweep from the mos-tune folder")
     check_whole("--processes", options.processes)
-    rows = read_rows(options.rows, options.specialist)
+    rows = read_rows(options.rows, options.specialist, options.selection)
     unknown = [name for name in options.only or [] if name not in rows]
     if unknown:
         raise UserError(
-            f"--only {unknown[0]} is no row of {options.rows}; it has {', '.join(rows)}"
+            f"--only {unknown[0]} is no row of {options.rows}; it has {', '.join(rows)}, and those "
+            "with {specialist} or {selection} only with these options"
         )
     return planned_runs(
         options.config,

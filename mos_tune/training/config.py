@@ -80,6 +80,12 @@ def check_config(cfg: DictConfig) -> None:
     _check_checkpoint(cfg.get("checkpoint"))
     if cfg.get("checkpoint") is not None and cfg.seed is None:
         raise UserError("seed is null; with checkpoint it must be a number, to be drawn only once")
+    packed = [name for name, section in cfg.dataset.items() if section.get("packed", False)]
+    if packed and cfg.get("collate_fn") is not None:
+        raise UserError(
+            f"dataset.{packed[0]}.packed is True, and packs have a collate function of their own, "
+            f"but collate_fn is {cfg.collate_fn}; leave one of them out"
+        )
     if "left_pad_sequence" in str(cfg.get("collate_fn", "")):
         raise UserError(f"collate_fn {cfg.collate_fn} pads on the left; training pads on the right")
 
@@ -153,10 +159,9 @@ def _check_datasets(datasets: Any) -> None:
             raise UserError(f"dataset.{name} needs a builder as _component_, got {section}")
         if section.get("max_epochs") is not None:
             check_whole(f"dataset.{name}.max_epochs", section.max_epochs)
-        if section.get("packed", False):
-            raise UserError(
-                f"dataset.{name}.packed is True; a mixture draws single examples: False"
-            )
+        packed = section.get("packed", False)
+        if not isinstance(packed, bool):
+            raise UserError(f"dataset.{name}.packed must be True or False, got {packed!r}")
 
 
 def _check_keys(name: str, section: Any, known: list[str]) -> None:
@@ -191,3 +196,9 @@ def _check_validation(section: Any, names: list[str]) -> None:
         raise UserError(
             f"validation.dataset names {list(datasets)}, it must name the training datasets {names}"
         )
+    for name, one in (datasets or {}).items():
+        if OmegaConf.is_dict(one) and one.get("packed", False):
+            raise UserError(
+                f"validation.dataset.{name}.packed is True; held-out losses are of whole examples: "
+                "False"
+            )

@@ -6,11 +6,13 @@
 
 """The datasets of a run: built, split and checked before the model is loaded."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig
 from torch.utils.data import Dataset
+from torchtune.datasets import PackedDataset
 
 from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
@@ -18,20 +20,51 @@ from mos_tune.training.components import build
 from mos_tune.training.data_files import fault_of_files
 from mos_tune.training.reading import cannot_be_read, read_examples
 
+MIXTURE_OPTIONS = ("max_epochs", "packed")
+"""What a dataset's section may have beside its builder's own options."""
 
-class Examples(Dataset):
-    """Some examples of a dataset; one that cannot be read is reported with its name.
+
+class Sequences(Dataset, ABC):
+    """What is drawn from one dataset: one training sequence at a time."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Count the sequences."""
+
+    @abstractmethod
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """Read one sequence, with ``tokens`` and ``labels``."""
+
+    @abstractmethod
+    def contents(self, position: int) -> tuple[list[int], int]:
+        """Give the examples in one sequence, by their indices in the dataset, and its tokens."""
+
+
+class Examples(Sequences):
+    """Some examples of a dataset, each a sequence; one that cannot be read is reported by name.
 
     Attributes:
         key (str): the dataset's place in the config.
         dataset (Any): the dataset as it was built.
         indices (list[int]): which of its examples, in order.
+        lengths (list[int]): the tokens of each.
     """
 
-    def __init__(self, key: str, dataset: Any, indices: list[int]) -> None:
+    def __init__(self, key: str, dataset: Any, indices: list[int], lengths: list[int]) -> None:
         self.key = key
         self.dataset = dataset
         self.indices = indices
+        self.lengths = lengths
+
+    def some(self, positions: Any) -> "Examples":
+        """Give the examples at these positions among them, in that order."""
+        indices = [self.indices[position] for position in positions]
+        lengths = [self.lengths[position] for position in positions]
+        return Examples(self.key, self.dataset, indices, lengths)
+
+    def contents(self, position: int) -> tuple[list[int], int]:
+        """Give the index of one example, and its tokens: as a sequence, it is all there is."""
+        return [self.indices[position]], self.lengths[position]
 
     def __len__(self) -> int:
         """Count the examples."""
@@ -59,17 +92,14 @@ class MixtureData:
         held_out (dict[str, Examples]): the held-out examples to measure; none without validation.
         fingerprints (dict[str, str | None]): of every dataset, by its place in the config.
         max_epochs (dict[str, int]): of the datasets that may be passed over only so often.
+        packed (list[str]): the datasets whose examples are to be packed.
     """
 
     train: dict[str, Examples]
     held_out: dict[str, Examples]
     fingerprints: dict[str, str | None]
     max_epochs: dict[str, int]
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Number of training examples of each dataset."""
-        return {name: len(examples) for name, examples in self.train.items()}
+    packed: list[str]
 
 
 def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
@@ -93,50 +123,45 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
     held_out: dict[str, Examples] = {}
     fingerprints: dict[str, str | None] = {}
     max_epochs: dict[str, int] = {}
+    packed: list[str] = []
     for name, section in cfg.dataset.items():
         key = f"dataset.{name}"
-        # It is the mixture's, so the builder does not get to see it.
+        # They are the mixture's, so the builder does not get to see them.
         section = section.copy()
-        limit = section.pop("max_epochs", None)
-        if limit is not None:
-            max_epochs[name] = limit
-        dataset, usable, fingerprints[key] = _read(key, section, tokenizer)
-        train[name] = Examples(key, dataset, usable)
+        options = {option: section.pop(option, None) for option in MIXTURE_OPTIONS}
+        if options["max_epochs"] is not None:
+            max_epochs[name] = options["max_epochs"]
+        if options["packed"]:
+            packed.append(name)
+        examples, fingerprints[key] = _read(key, section, tokenizer)
+        train[name] = examples
         if validation is not None and validation.get("fraction") is not None:
-            kept, held = hold_out(len(usable), validation.fraction, seed=seed, name=name)
-            train[name] = Examples(key, dataset, [usable[position] for position in kept])
-            first = [usable[position] for position in held[: validation.max_examples]]
-            held_out[name] = Examples(key, dataset, first)
+            kept, held = hold_out(len(examples), validation.fraction, seed=seed, name=name)
+            train[name] = examples.some(kept)
+            held_out[name] = examples.some(held[: validation.max_examples])
         elif validation is not None:
             key = f"validation.dataset.{name}"
-            dataset, usable, fingerprints[key] = _read(key, validation.dataset[name], tokenizer)
-            held_out[name] = Examples(key, dataset, usable[: validation.max_examples])
-    return MixtureData(train, held_out, fingerprints, max_epochs)
+            examples, fingerprints[key] = _read(key, validation.dataset[name], tokenizer)
+            held_out[name] = examples.some(range(len(examples))[: validation.max_examples])
+    return MixtureData(train, held_out, fingerprints, max_epochs, packed)
 
 
-def steps_per_epoch(cfg: DictConfig, sizes: dict[str, int], global_batch_size: int) -> int:
-    """Steps that draw as many examples as the datasets hold together, at most as configured."""
-    steps = sum(sizes.values()) // global_batch_size
-    if steps == 0:
-        raise UserError(
-            f"the datasets hold {sum(sizes.values())} training examples together, fewer than one "
-            f"global batch of {global_batch_size} "
-            "(batch_size * gradient_accumulation_steps * number of processes)"
-        )
-    limit = cfg.get("max_steps_per_epoch")
-    return steps if limit is None else min(steps, limit)
-
-
-def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Any, list[int], str | None]:
+def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Examples, str | None]:
     try:
         dataset = build(key, section, tokenizer)
+        if isinstance(dataset, PackedDataset):
+            raise UserError(
+                f"{key} gives packs of examples; rewards and held-out losses need the examples, "
+                f"and dataset.{key.rpartition('.')[2]}.packed: True packs them for training"
+            )
         try:
             size = len(dataset)
         except TypeError as error:
             raise UserError(f"{key} has no length; a mixture needs map-style datasets") from error
         if size == 0:
             raise UserError(f"{key} is empty; at least 1 example is needed")
-        return dataset, *read_examples(key, dataset, tokenizer)
+        usable, lengths, fingerprint = read_examples(key, dataset, tokenizer)
+        return Examples(key, dataset, usable, lengths), fingerprint
     except UserError as error:
         fault = fault_of_files(section)
         if fault is not None:

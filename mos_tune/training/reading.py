@@ -9,7 +9,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Subset
@@ -27,8 +27,23 @@ SECONDS_WITHOUT_BAR = 5.0
 _LONGEST_ROW = 200
 
 
-def read_examples(key: str, dataset: Any, tokenizer: Any) -> tuple[list[int], str | None]:
-    """Read a dataset: what can be trained on, and a fingerprint; called on all ranks alike.
+class Reading(NamedTuple):
+    """What is known of a dataset once every example is read; the same for any number of ranks.
+
+    Attributes:
+        usable (list[int]): indices of the examples that can be trained on, ascending.
+        lengths (list[int]): the tokens of each of these.
+        fingerprint (str | None): a hash of all tokens and labels; None if reading an example twice
+            gives two things.
+    """
+
+    usable: list[int]
+    lengths: list[int]
+    fingerprint: str | None
+
+
+def read_examples(key: str, dataset: Any, tokenizer: Any) -> Reading:
+    """Read every example of a dataset; called on all ranks alike.
 
     It costs what tokenising the dataset once costs, shared by the ranks. An example without a
     response token has no loss and no perplexity; one whose response is nothing but stop tokens
@@ -41,9 +56,7 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> tuple[list[int], st
         tokenizer (Any): its ``eos_id`` and ``stop_tokens`` are what ends a response.
 
     Returns:
-        tuple[list[int], str | None]: usable indices in ascending order, and a hash of all tokens
-            and labels; None if reading an example twice gives two things. Both are the same on
-            every rank and on any number of ranks.
+        Reading: what can be trained on.
 
     Raises:
         UserError: on every rank, if an example cannot be read or none can be trained on.
@@ -54,12 +67,15 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> tuple[list[int], st
     unreadable: dict[int, str] = {}
     hashes, changing = 0, False
     share = range(rank, len(dataset), world_size)
-    for index in tqdm(share, desc=key, delay=SECONDS_WITHOUT_BAR, disable=rank != 0):
+    lengths = np.zeros(len(share), dtype=np.int32)
+    bar = tqdm(share, desc=key, delay=SECONDS_WITHOUT_BAR, disable=rank != 0)
+    for position, index in enumerate(bar):
         try:
             example = dataset[index]
             hashes += _hash(index, example)
             if index == rank and hashes != _hash(index, dataset[index]):
                 changing = True
+            lengths[position] = len(example["tokens"])
             reason = _useless(example["labels"], stops)
         except UnusableExample as error:
             reason = str(error)
@@ -69,11 +85,13 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> tuple[list[int], st
             continue
         if reason is not None:
             left_out[index] = reason
-    everyone = from_all_ranks((left_out, unreadable, hashes, changing))
-    for others_left_out, others_unreadable, _, _ in everyone:
+    everyone = from_all_ranks((left_out, unreadable, hashes, changing, lengths))
+    size = len(dataset)
+    all_lengths = np.zeros(size, dtype=np.int32)
+    for other, (others_left_out, others_unreadable, _, _, others_lengths) in enumerate(everyone):
         left_out |= others_left_out
         unreadable |= others_unreadable
-    size = len(dataset)
+        all_lengths[other::world_size] = others_lengths
     if unreadable:
         more = f"; {len(unreadable):,} of {size:,} cannot" if len(unreadable) > 1 else ""
         raise UserError(unreadable[min(unreadable)] + more)
@@ -90,13 +108,14 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> tuple[list[int], st
     if said:
         utils.log_rank_zero(log, f"{key}: {', '.join(said)}")
     usable = [index for index in range(size) if index not in left_out]
-    if any(changing for *_, changing in everyone):
+    # A sum does not depend on who read what.
+    fingerprint: str | None = f"{sum(part[2] for part in everyone) % 2**64:016x}"
+    if any(part[3] for part in everyone):
+        fingerprint = None
         utils.log_rank_zero(
             log, f"{key} gives another example each time one is read; no resume of it is exact"
         )
-        return usable, None
-    # A sum does not depend on who read what.
-    return usable, f"{sum(hashes for *_, hashes, _ in everyone) % 2**64:016x}"
+    return Reading(usable, all_lengths[usable].tolist(), fingerprint)
 
 
 def check_same_examples(here: Mapping[str, str | None], saved: Mapping[str, str | None]) -> None:

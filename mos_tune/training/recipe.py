@@ -6,7 +6,6 @@
 
 """The mixin that gives a stock finetuning recipe a learned mixture."""
 
-import math
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,19 +21,16 @@ from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
 from mos_tune.training.base_model import BaseModelRecipe
-from mos_tune.training.components import build, is_off, try_components
-from mos_tune.training.config import check_config, check_reward
+from mos_tune.training.collate import collate_sequences
+from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
-from mos_tune.training.data import load_data, steps_per_epoch
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.export import finish_exports
-from mos_tune.training.files import check_files
-from mos_tune.training.policy import check_scorer
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.process_group import TIMEOUT_SECONDS, join_process_group
 from mos_tune.training.progress import show_mixture
-from mos_tune.training.reading import check_same_examples
 from mos_tune.training.record import MixtureRecord
+from mos_tune.training.run_plan import plan_run
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
 
 log = utils.get_logger("INFO")
@@ -99,13 +95,17 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         """
         # Adapters start from the global generator, as they would without a mixture.
         with torch.random.fork_rng(devices=[]):
-            self._setup_mixture(cfg)
+            self._plan = plan_run(
+                cfg,
+                seed=self.seed,
+                epochs=self.total_epochs,
+                resume=self._resume_from_checkpoint,
+            )
+        self.total_epochs = self._plan.epochs
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
         if self._saved_mixture is not None:
-            # The controller does it too, but only when the model is loaded.
-            self._sampler.load_state_dict(self._saved_mixture["sampler"])
-            check_same_examples(self._data.fingerprints, self._saved_mixture["datasets"])
+            self._plan.check_saved(self._saved_mixture)
         # The stock LoRA recipes read this key in any case.
         with_schedule = OmegaConf.merge({"lr_scheduler": None}, cfg)
         try:
@@ -117,59 +117,6 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         if self.preemption is not None:
             self.preemption.defer(self._timeout)
 
-    def _setup_mixture(self, cfg: DictConfig) -> None:
-        world_size, rank = utils.get_world_size_and_rank()
-        check_files(cfg)
-        tokenizer = build("tokenizer", cfg.tokenizer)
-        build(
-            "checkpointer", cfg.checkpointer, should_load_recipe_state=self._resume_from_checkpoint
-        )
-        self._data = load_data(cfg, tokenizer, self.seed)
-        global_batch_size = cfg.batch_size * cfg.gradient_accumulation_steps * world_size
-        self._sampler = build(
-            "sampler",
-            cfg.sampler,
-            self._data.sizes,
-            global_batch_size=global_batch_size,
-            seed=self.seed,
-            shuffle=cfg.get("shuffle", True),
-            max_epochs=self._data.max_epochs,
-        )
-        self._scorer = self._reward = None
-        if not is_off(cfg.get("scorer")):
-            self._scorer = build("scorer", cfg.scorer, self._sampler.prior, seed=self.seed)
-            check_scorer(cfg.scorer["_component_"], self._scorer)
-            self._reward = build("reward", cfg.reward, self._sampler.names)
-            check_reward(cfg, self._reward)
-        self._plan_steps(steps_per_epoch(cfg, self._data.sizes, global_batch_size))
-        try_components(cfg, self._total_steps)
-        if self._scorer is not None and self._scorer.update_every > self._total_steps and rank == 0:
-            log.warning(
-                f"scorer.update_every is {self._scorer.update_every}, but the run has only "
-                f"{self._total_steps} steps: the mixture stays at the prior"
-            )
-        for name, size in self._data.sizes.items():
-            if size < global_batch_size and self._data.max_epochs.get(name) != 1 and rank == 0:
-                log.warning(
-                    f"dataset.{name} has {size} training examples, fewer than the global batch of "
-                    f"{global_batch_size}: a step may take an example twice, from two passes"
-                )
-
-    def _plan_steps(self, steps_per_epoch: int) -> None:
-        """Set the steps of an epoch and of the run, and end the run where the datasets do."""
-        asked_for = self.total_epochs * steps_per_epoch
-        limit = self._sampler.max_steps
-        self._total_steps = asked_for if limit is None else min(asked_for, limit)
-        self._mixture_steps = min(steps_per_epoch, self._total_steps)
-        self.total_epochs = math.ceil(self._total_steps / self._mixture_steps)
-        self._ends_early = ""
-        if self._total_steps < asked_for:
-            self._ends_early = (
-                f"The run ends early, at step {self._total_steps} of {asked_for}: the datasets are "
-                "then used up, for all have max_epochs"
-            )
-            utils.log_rank_zero(log, self._ends_early)
-
     def _update_recipe_state(self, ckpt_dict: dict[str, Any]) -> None:
         saved_seed = ckpt_dict.get(training.SEED_KEY)
         if saved_seed != self.seed:
@@ -177,9 +124,9 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             raise UserError(f"seed is {self.seed}, the checkpoint has {saved_seed}")
         super()._update_recipe_state(ckpt_dict)  # type: ignore[misc]
         self._saved_mixture = ckpt_dict.get(training.DATALOADER_KEY)
-        if self._saved_mixture is None or "plan" not in self._saved_mixture:
+        if self._saved_mixture is None or "packing" not in self._saved_mixture:
             raise UserError(
-                "the checkpoint to resume from holds no mixture; a mos-tune recipe did not write it"
+                "the checkpoint to resume from holds no mixture that this version of mos-tune wrote"
             )
 
     def _setup_data(
@@ -199,21 +146,19 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             padding_idx=self._tokenizer.pad_id,
             ignore_idx=ignore_index,
         )
-        names = self._sampler.names
-        total_steps = self._total_steps
+        plan = self._plan
         record = MixtureRecord(
-            names,
+            plan.sampler.names,
             Path(cfg.output_dir),
             self._metric_logger.log_dict if rank == 0 else None,
             log_examples=cfg.get("log_examples", False),
         )
         self._controller = MixtureController(
             self._model,
-            self._data,
-            self._sampler,
-            self._scorer,
-            self._reward,
-            dataset_loss=DatasetLoss(len(names), self._loss_fn, ignore_index, self._device),
+            plan,
+            dataset_loss=DatasetLoss(
+                len(plan.sampler.names), self._loss_fn, ignore_index, self._device
+            ),
             probes=partial(
                 Probes,
                 collate=collate,
@@ -223,13 +168,11 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
                 world_size=world_size,
             ),
             record=record,
-            seed=self.seed,
-            total_steps=total_steps,
             validate_every=None if cfg.get("validation") is None else cfg.validation.every_n_steps,
             log_every=self._log_every_n_steps,
-            after_step=lambda step: self._save_checkpoint(step, step == total_steps, cfg),
+            after_step=lambda step: self._save_checkpoint(step, step == plan.total_steps, cfg),
         )
-        step = self.epochs_run * self._mixture_steps
+        step = self.epochs_run * plan.steps_per_epoch
         if self._saved_mixture is not None:
             self._controller.load_state_dict(
                 self._saved_mixture, model_is_untouched=self._saved_step is not None
@@ -237,7 +180,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         if self._saved_step is not None:
             step = self._load_checkpoint(cfg)
             # From the last step of an epoch we go on with its export, which may not have happened.
-            self.epochs_run = (step - 1) // self._mixture_steps
+            self.epochs_run = (step - 1) // plan.steps_per_epoch
         if self._saved_mixture is not None:
             record.cut_back(step)
         finish_exports(getattr(self, "_checkpoint_client", self), cfg.checkpointer.output_dir)
@@ -247,14 +190,21 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             self._steps_of_epoch,
         )
         return MixtureLoader(
-            list(self._data.train.values()),
-            self._sampler,
+            list(plan.sequences.values()),
+            plan.sampler,
             self._controller,
-            collate=collate,
+            collate=partial(
+                collate_sequences,
+                collate_examples=collate,
+                pack_size=getattr(self._tokenizer, "max_seq_len", None),
+                padding_idx=self._tokenizer.pad_id,
+                ignore_idx=ignore_index,
+                device=self._device,
+            ),
             batch_size=batch_size,
             accumulation_steps=self._gradient_accumulation_steps,
-            steps_per_epoch=self._mixture_steps,
-            total_steps=total_steps,
+            steps_per_epoch=plan.steps_per_epoch,
+            total_steps=plan.total_steps,
             step=step,
             epoch=self.epochs_run,
             rank=rank,
@@ -262,14 +212,14 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         )
 
     def _steps_of_epoch(self) -> tuple[int, int]:
-        start = self.epochs_run * self._mixture_steps
-        end = min(start + self._mixture_steps, self._total_steps)
+        start = self.epochs_run * self._plan.steps_per_epoch
+        end = min(start + self._plan.steps_per_epoch, self._plan.total_steps)
         return self._dataloader.step - start, end - start
 
     def cleanup(self) -> None:
         """End the record, draw the picture, and clean up as the stock recipe does."""
         self._finish_checkpoints()
         self._controller.finish()
-        if self._ends_early:
-            utils.log_rank_zero(log, self._ends_early)
+        if self._plan.ends_early:
+            utils.log_rank_zero(log, self._plan.ends_early)
         self._end_stock()

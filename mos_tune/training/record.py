@@ -51,13 +51,26 @@ class MixtureRecord:
                 _cut_back(path, step)
             self._open("a")
 
-    def start(self, sizes: Mapping[str, int], probabilities: Tensor) -> None:
-        """Start the files: what an earlier run left in ``output_dir`` stays until here."""
+    def start(
+        self, sizes: Mapping[str, int], draws: Mapping[str, int], probabilities: Tensor
+    ) -> None:
+        """Start the files: what an earlier run left in ``output_dir`` stays until here.
+
+        Args:
+            sizes (Mapping[str, int]): training examples of each dataset.
+            draws (Mapping[str, int]): draws in one pass over it: as many, or its packs.
+            probabilities (Tensor): the prior, shape ``[N]``.
+        """
         if self._log_dict is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._open("w")
         self._event(
-            "start", 0, names=self._names, sizes=sizes, probabilities=self._named(probabilities)
+            "start",
+            0,
+            names=self._names,
+            sizes=sizes,
+            draws_per_epoch=draws,
+            probabilities=self._named(probabilities),
         )
 
     def examples(self, step: int, examples: list[tuple[str, int]]) -> None:

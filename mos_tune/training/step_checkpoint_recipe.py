@@ -21,6 +21,7 @@ from mos_tune.mixture import MixtureLoader
 from mos_tune.training.checkpoint_loading import SavedStep
 from mos_tune.training.components import is_off
 from mos_tune.training.preemption import Preemption
+from mos_tune.training.run_plan import RunPlan
 from mos_tune.training.step_checkpoint import StepCheckpoints
 
 log = utils.get_logger("INFO")
@@ -40,7 +41,7 @@ class StepCheckpointRecipe:
     _optimizer: Any
     _optim_ckpt_wrapper: Any
     _controller: Any
-    _total_steps: int
+    _plan: RunPlan
 
     _checkpoints: StepCheckpoints | None = None
     _saved_step: SavedStep | None = None
@@ -126,7 +127,7 @@ class StepCheckpointRecipe:
             # The stock LoRA loops step a schedule in any case.
             return None if self._optimizer_in_bwd else LambdaLR(self._optimizer, lambda step: 1.0)
         # The stock recipe counts whole epochs here, too, and the last one may be shorter.
-        num_training_steps = self._total_steps
+        num_training_steps = self._plan.total_steps
         # mypy cannot see the stock recipe, which comes later among the bases.
         scheduler = super()._setup_lr_scheduler(  # type: ignore[misc]
             cfg_lr_scheduler, num_training_steps, self.global_step - 1

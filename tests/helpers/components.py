@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 from torch.optim import AdamW
+from torchtune.datasets import PackedDataset
 from torchtune.training import FullModelHFCheckpointer
 from torchtune.training.metric_logging import DiskLogger
 
@@ -57,6 +58,10 @@ class _DeadlyRows:
 
 def deadly_skill_dataset(tokenizer, *, file, **options):
     return _DeadlyRows(skill_dataset(tokenizer, **options), file)
+
+
+def packs_dataset(tokenizer):
+    return PackedDataset([{"tokens": [1, 9], "labels": [1, 9]}] * 3, max_seq_len=4)
 
 
 class DivergingReward(DifficultyReward):

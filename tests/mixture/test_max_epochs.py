@@ -52,7 +52,7 @@ def test_whatever_the_probabilities_all_is_drawn_that_may_be(case, draw):
         assert len(examples) == batch
         assert all(before[dataset] for dataset, _ in examples)
         taken.update(examples)
-        counts = [mine.examples[name] for name in sizes]
+        counts = [mine.draws[name] for name in sizes]
         most = [limits[name] * size for name, size in sizes.items()]
         left = [limit - count for limit, count in zip(most, counts, strict=True)]
         assert min(left) >= 0
@@ -122,11 +122,11 @@ def test_the_limit_may_change_on_resume_but_not_below_what_is_drawn():
     state = mine.state_dict()
     for limits in ({}, {"b": 2}, {"a": 1, "b": 9}):
         sampler(limits).load_state_dict(state)
-    with pytest.raises(UserError, match="dataset.b.max_epochs allows 7 examples, .* after 8"):
+    with pytest.raises(UserError, match="dataset.b.max_epochs allows 7 sequences, .* after 8"):
         sampler({"b": 1}).load_state_dict(state)
 
 
 def test_a_dataset_that_could_never_be_drawn_is_refused():
     sampler({"b": 1}, draw="example")
-    with pytest.raises(UserError, match="b.max_epochs 1 allows 7 examples, .* batch of 8"):
+    with pytest.raises(UserError, match="b.max_epochs 1 allows 7 sequences, .* batch of 8"):
         sampler({"b": 1}, draw="batch")

@@ -105,13 +105,13 @@ def test_a_step_is_a_function_of_the_state_not_of_calls():
 def test_counts_examples_and_passes():
     mine = sampler(global_batch_size=35)
     mine.draw_step(1, torch.tensor([0.0, 1.0, 0.0]))
-    assert mine.examples == {"a": 0, "b": 35, "c": 0}
+    assert mine.draws == {"a": 0, "b": 35, "c": 0}
     assert mine.epochs == {"a": 0.0, "b": 5.0, "c": 0.0}
 
 
 def test_a_changed_dataset_is_refused_on_resume():
     state = sampler().state_dict()
-    with pytest.raises(UserError, match="dataset.b has 8 training examples.* 7"):
+    with pytest.raises(UserError, match="dataset.b has 8 training sequences.* 7"):
         MixtureSampler({**SIZES, "b": 8}, global_batch_size=1, seed=0).load_state_dict(state)
 
 

@@ -62,7 +62,25 @@ BAD = {
         {"dataset.copy": {"_component_": "helpers.components.open_ended", "file": "a.json"}},
         "dataset.copy .*open_ended.*: OSError: no file a.json",
     ),
-    "packing": ({"dataset.copy.packed": True}, "dataset.copy.packed is True; .*: False"),
+    "packed": ({"dataset.copy.packed": "yes"}, "dataset.copy.packed must be .*, got 'yes'"),
+    "packing without a size": (
+        {"dataset.copy.packed": True, "tokenizer.max_seq_len": None},
+        "dataset.copy.packed is True, but tokenizer.max_seq_len, its size, is null",
+    ),
+    "packing with a collate function": (
+        {"dataset.copy.packed": True, "collate_fn": "torchtune.data.padded_collate_sft"},
+        "dataset.copy.packed is True, .* but collate_fn is torchtune.data.padded_collate_sft",
+    ),
+    "packed held-out examples": (
+        {
+            "validation.fraction": None,
+            "validation.dataset": {
+                name: {"_component_": SKILL, "skill": "copy", "size": 9, "packed": True}
+                for name in ("count", "copy", "sort", "reverse")
+            },
+        },
+        "validation.dataset.count.packed is True; held-out losses are of whole examples",
+    ),
     "a builder that does not exist": (
         {"dataset.copy._component_": "mos_tune.datasets.skil_dataset"},
         "dataset.copy._component_ 'mos_tune.datasets.skil_dataset' does not exist",
@@ -139,7 +157,7 @@ BAD = {
     "epochs": ({"epochs": "many"}, "epochs must be a whole number of at least 1, got 'many'"),
     "a global batch larger than everything": (
         {"batch_size": 1000},
-        "the datasets hold 576 training examples together, fewer than one global batch of 1000",
+        "the datasets hold 576 training sequences .*, fewer than one global batch of 1000",
     ),
     "tensor parallelism": ({"tensor_parallel_dim": 2}, "tensor_parallel_dim is 2"),
     "async checkpoints": ({"enable_async_checkpointing": True}, "enable_async_checkpointing is"),
@@ -223,7 +241,7 @@ BAD = {
     ),
     "too few passes for a batch": (
         {"dataset.reverse.max_epochs": 1, "sampler.draw": "batch", "batch_size": 28},
-        "dataset.reverse.max_epochs 1 allows 27 examples, fewer than the global batch of 28",
+        "dataset.reverse.max_epochs 1 allows 27 sequences, fewer than the global batch of 28",
     ),
     "passes of the whole mixture": (
         {"sampler.max_epochs": 2},
@@ -304,9 +322,8 @@ def test_a_small_dataset_is_said_to_wrap(settings, caplog):
     settings["batch_size"] = 40
     with pytest.raises(ModelIsLoaded):
         check(settings)
-    assert (
-        "dataset.reverse has 27 training examples, fewer than the global batch of 40" in caplog.text
-    )
+    said = "dataset.reverse has 27 training sequences, fewer than the global batch of 40"
+    assert said in caplog.text
     assert "dataset.count" not in caplog.text
 
 

@@ -35,15 +35,17 @@ def test_mixture_jsonl_tells_the_whole_run(run):
     (start,), updates, (end,) = (run.events(name) for name in ("start", "update", "end"))
     assert start["step"] == 0 and start["names"] == list(SIZES)
     assert start["sizes"] == {name: size - round(size * 0.1) for name, size in SIZES.items()}
+    assert start["draws_per_epoch"] == start["sizes"]
     assert start["probabilities"] == dict.fromkeys(SIZES, 0.25)
     assert [update["step"] for update in updates] == [4, 8, 12]
     for update in updates:
         assert set(update) == {
-            *("event", "step", "probabilities", "rewards", "raw_rewards", "examples"),
-            *("response_tokens", "epochs", "seconds"),
+            *("event", "step", "probabilities", "rewards", "raw_rewards"),
+            *("draws", "examples", "tokens", "response_tokens", "epochs", "seconds"),
         }
         assert sum(update["probabilities"].values()) == pytest.approx(1)
         assert sum(update["examples"].values()) == 8 * update["step"]
+        assert update["draws"] == update["examples"]
     assert end["step"] == 12 and sum(end["examples"].values()) == 96
     for name, size in start["sizes"].items():
         assert end["epochs"][name] == end["examples"][name] / size

@@ -16,6 +16,12 @@ from helpers.runs import OTHER_RECIPES, tune
 from safetensors.torch import load_file
 
 TRANSFERABILITY = {"_component_": "mos_tune.rewards.TransferabilityReward", "batch_size": 8}
+SKILL = "mos_tune.datasets.skill_dataset"
+
+PACKED = {
+    name: {"_component_": SKILL, "skill": name, "size": 90, "length": 3, "packed": True}
+    for name in ("count", "reverse")
+}
 
 
 def kill_after(settings, step, at=None, **options):
@@ -100,10 +106,11 @@ def test_killed_again_and_again_it_is_the_same_run(whole, tmp_path):
             "batch_size": 4,
             "log_every_n_steps": 3,
         },
+        {"dataset": PACKED},
         {"scorer": None, "sampler": {"temperature": 2}, "model": {"attn_dropout": 0.1}},
         {"optimizer_in_bwd": True, "dtype": "bf16"},
     ],
-    ids=["transferability-batch-accumulation", "static-dropout", "in-backward-bf16"],
+    ids=["transferability-batch-accumulation", "packed", "static-dropout", "in-backward-bf16"],
 )
 def test_other_kinds_of_runs(tmp_path, changes):
     never = settings_of(tmp_path / "never", **changes) | {"checkpoint": None}

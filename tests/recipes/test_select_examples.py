@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from mos_tune.datasets import skill_dataset
 from mos_tune.errors import UserError
+from mos_tune.mixture import hold_out
 from mos_tune.selection.difficulty import difficulty
 from mos_tune.selection.recipe import SelectionRecipe
 from mos_tune.tokenizers import CharTokenizer
@@ -197,11 +198,17 @@ def test_what_the_model_cannot_read_is_said_before_it_is_tried(settings, tmp_pat
 def test_a_run_trains_on_the_selected_examples(settings, on_two_ranks):
     folder = on_two_ranks / "ifd"
     file = folder / "config.yaml"
-    run = tune(file, "max_steps_per_epoch=3", "validation=null", processes=1)
-    assert "dataset.count: 30 of 150 drawn" in run.output
-    start = json.loads((folder / "run" / "mixture.jsonl").read_text().splitlines()[0])
+    tune(file, "max_steps_per_epoch=3", "validation=null", processes=1)
+    held = {
+        name: hold_out(size, 0.1, seed=settings["seed"], name=name)[1]
+        for name, size in SIZES.items()
+    }
+    start = read(folder / "run" / "mixture.jsonl")[0]
     assert OmegaConf.load(file).dataset["count"].max_epochs == 7
-    assert start["sizes"] == {name: len(read(folder / f"{name}.jsonl")) for name in SIZES}
+    assert start["sizes"] == {
+        name: len({line["index"] for line in read(folder / f"{name}.jsonl")}.difference(held[name]))
+        for name in SIZES
+    }
     assert list(folder.glob("run/epoch_0/*.safetensors"))
 
 

@@ -15,12 +15,14 @@ from helpers.runs import RECIPE, REPOSITORY, config
 from helpers.warm_python import warm_python
 from omegaconf import OmegaConf
 
+from mos_tune.selection.recipe import SelectionRecipe
 from mos_tune.sweep.__main__ import main
 
 ROWS = """
 uni: [scorer=null]
 broken: [optimizer.lr=high]
 mos: [scorer.update_every=1, optimizer.lr=0.003]
+random: {dataset: "{selection}/random/config.yaml", overrides: [scorer=null]}
 """
 
 
@@ -92,6 +94,29 @@ def test_a_sweep(sweep, tmp_path):
     assert code == 0 and out.count("ended before") == 2
     assert {row: (output / row / "seed_0/run.log").read_text() for row in logs} == logs
 
+    # A row on selected examples is measured on those of the other rows: both begin with one model.
+    cfg = OmegaConf.load(tmp_path / "base.yaml")
+    cfg.selection = {"method": "random", "fraction": 0.5, "output_dir": str(tmp_path / "some")}
+    recipe = SelectionRecipe(cfg)
+    recipe.setup(cfg)
+    recipe.select()
+    recipe.cleanup()
+    code, out, _ = sweep("--only", "uni", "random", "--selection", str(tmp_path / "some"))
+    assert code == 0 and "[2/2] random, seed 0: ended after" in out
+    assert [line.split("|")[1].strip() for line in out.splitlines()[-2:]] == ["uni", "random"]
+    uni, random = (
+        [json.loads(line) for line in (output / row / "seed_0/mixture.jsonl").open()]
+        for row in ("uni", "random")
+    )
+    first, second = (next(e for e in run if e["event"] == "validation") for run in (uni, random))
+    assert first["step"] == 0 and first["losses"] == second["losses"]
+    sizes, of_all = random[0]["sizes"], uni[0]["sizes"]
+    assert all(0.3 < sizes[name] / of_all[name] < 0.7 for name in names)
+    code, out, _ = sweep("--only", "random", "--selection", str(tmp_path / "some"))
+    assert code == 0 and out.count("ended before") == 1
+    code, _, _ = sweep("--only", "random", "--selection", str(tmp_path / "none"))
+    assert f"row random on {tmp_path}/base.yaml: cannot read {tmp_path}/none/random/config" in code
+
     # Other settings in the same folder are refused, before anything is run.
     code, out, _ = sweep("--overrides", "optimizer.lr=0.002")
     assert f"{output}/uni/seed_0 has a run with optimizer.lr 0.001, and this sweep has" in code
@@ -103,6 +128,10 @@ def test_a_sweep(sweep, tmp_path):
 
 def test_bad_commands(sweep):
     assert "--only none is no row of" in sweep("--only", "none")[0]
+    assert (
+        "uni, broken, mos, and those with {specialist} or {selection} only with these"
+        in sweep("--only", "random")[0]
+    )
     assert "--processes must be a whole number of at least 1, got 0" in sweep("--processes", "0")[0]
     assert "there is no recipes/none.py" in sweep("--recipe", "recipes/none.py")[0]
     assert ": Command-line overrides must be" in sweep("--overrides", "seed")[0]

@@ -22,14 +22,18 @@ def load(validation):
     return load_data(cfg, TOKENIZER, seed=5)
 
 
+def sizes(data):
+    return {name: len(examples) for name, examples in data.train.items()}
+
+
 def test_without_validation_all_is_for_training():
     data = load(None)
-    assert data.sizes == {"a": 40, "b": 10} and data.held_out == {}
+    assert sizes(data) == {"a": 40, "b": 10} and data.held_out == {}
 
 
 def test_a_fraction_is_held_out_and_only_the_first_of_it_measured():
     data = load({"every_n_steps": 1, "fraction": 0.2, "max_examples": 3})
-    assert data.sizes == {"a": 32, "b": 8}
+    assert sizes(data) == {"a": 32, "b": 8}
     for name, size in (("a", 40), ("b", 10)):
         train, held = hold_out(size, 0.2, seed=5, name=name)
         assert data.train[name].indices == train.tolist()
@@ -40,8 +44,30 @@ def test_a_fraction_is_held_out_and_only_the_first_of_it_measured():
 def test_held_out_datasets_of_their_own_leave_the_training_sets_whole():
     other = {name: SECTION | {"size": 5, "seed": 9} for name in ("a", "b")}
     data = load({"every_n_steps": 1, "max_examples": 100, "dataset": other})
-    assert data.sizes == {"a": 40, "b": 10}
+    assert sizes(data) == {"a": 40, "b": 10}
     assert {name: len(subset) for name, subset in data.held_out.items()} == {"a": 5, "b": 5}
+
+
+def test_some_keep_their_indices_and_lengths():
+    rows = [{"tokens": [1] * length, "labels": [1] * length} for length in (2, 3, 4)]
+    examples = Examples("dataset.a", rows, [0, 1, 2], [2, 3, 4]).some([2, 0])
+    assert (examples.indices, examples.lengths) == ([2, 0], [4, 2])
+    assert examples.contents(0) == ([2], 4) and examples[0] == rows[2]
+
+
+def test_packs_made_by_the_builder_are_refused():
+    packed = {"_component_": "helpers.components.packs_dataset"}
+    cfg = OmegaConf.create({"dataset": {"a": packed}, "validation": None})
+    with pytest.raises(UserError, match="^dataset.a gives packs of examples; .* dataset.a.packed"):
+        load_data(cfg, TOKENIZER, seed=5)
+
+
+def test_the_mixtures_options_do_not_reach_the_builder():
+    dataset = {"a": SECTION | {"size": 40, "packed": True, "max_epochs": 2}}
+    dataset |= {"b": SECTION | {"size": 9, "packed": False}}
+    cfg = OmegaConf.create({"dataset": dataset, "validation": None})
+    data = load_data(cfg, TOKENIZER, seed=5)
+    assert data.packed == ["a"] and data.max_epochs == {"a": 2}
 
 
 def test_an_unreadable_example_is_named():
@@ -50,7 +76,7 @@ def test_an_unreadable_example_is_named():
             raise OSError("disk gone")
 
     with pytest.raises(UserError, match="^dataset.b: example 7 cannot be read: OSError: disk gone"):
-        Examples("dataset.b", Broken(), [3, 7])[1]
+        Examples("dataset.b", Broken(), [3, 7], [5, 5])[1]
 
 
 def test_what_is_left_out_is_neither_trained_on_nor_held_out():
@@ -61,6 +87,6 @@ def test_what_is_left_out_is_neither_trained_on_nor_held_out():
     data = load_data(cfg, TOKENIZER, seed=5)
     usable = list(range(1, 40, 2))
     train, held = hold_out(20, 0.2, seed=5, name="a")
-    assert data.sizes == {"a": 16}
+    assert sizes(data) == {"a": 16}
     assert data.train["a"].indices == [usable[position] for position in train]
     assert data.held_out["a"].indices == [usable[position] for position in held[:3]]

@@ -33,7 +33,7 @@ class Rows(list):
 
 def test_what_cannot_be_trained_on_is_left_out_and_counted_by_reason(caplog):
     rows = Rows([GOOD, MASKED, BLANK, UnusableExample("torn"), GOOD, FIRST_ONLY, MASKED])
-    assert read_examples("dataset.a", rows, TOKENIZER)[0] == [0, 4]
+    assert read_examples("dataset.a", rows, TOKENIZER).usable == [0, 4]
     (line,) = caplog.messages
     assert line == (
         "dataset.a: 5 of 7 left out (no response token, all masked or cut off by "
@@ -51,7 +51,7 @@ def test_a_part_says_of_how_many_it_was_drawn_and_shows_its_rows(caplog):
 
 
 def test_nothing_is_said_of_a_dataset_without_fault(caplog):
-    assert read_examples("dataset.a", [GOOD] * 3, TOKENIZER)[0] == [0, 1, 2]
+    assert read_examples("dataset.a", [GOOD] * 3, TOKENIZER).usable == [0, 1, 2]
     assert not caplog.messages
 
 
@@ -74,19 +74,20 @@ def _on_a_rank(rank, world_size):
     try:
         read_examples("dataset.a", torn, TOKENIZER)
     except UserError as error:
-        return read, str(error)
+        return tuple(read), str(error)  # the answer is loaded with weights_only
 
 
 def test_ranks_share_the_reading_and_say_the_same(tmp_path):
     answers = on_ranks(2, _on_a_rank, tmp_path)
     alone = read_examples("dataset.a", SOME, TOKENIZER)
-    assert alone[0] == [0, 2] and alone[1] is not None
-    expected = (alone, "dataset.a: example 3 cannot be read: OSError: gone")
+    assert alone.usable == [0, 2] and alone.lengths == [len(SOME[i]["tokens"]) for i in (0, 2)]
+    assert alone.fingerprint is not None
+    expected = (tuple(alone), "dataset.a: example 3 cannot be read: OSError: gone")
     assert answers == [expected, expected]
 
 
 def fingerprint(rows):
-    return read_examples("dataset.a", Rows(rows), TOKENIZER)[1]
+    return read_examples("dataset.a", Rows(rows), TOKENIZER).fingerprint
 
 
 def test_examples_other_than_the_checkpoints_are_refused():
@@ -116,8 +117,8 @@ def test_a_dataset_that_is_never_the_same_twice_is_reported_and_not_refused(capl
         def __getitem__(self, index):
             return {"tokens": [1, next(self.calls)], "labels": [-100, 9]}
 
-    usable, digest = read_examples("dataset.a", Random([0] * 4), TOKENIZER)
-    assert usable == [0, 1, 2, 3] and digest is None
+    read = read_examples("dataset.a", Random([0] * 4), TOKENIZER)
+    assert read.usable == [0, 1, 2, 3] and read.fingerprint is None
     assert "dataset.a gives another example each time one is read" in caplog.text
 
 

@@ -20,7 +20,7 @@ def lines(path):
 
 
 def whole_run(record):
-    record.start({"a": 2, "b": 10}, HALVES)
+    record.start({"a": 2, "b": 10}, {"a": 2, "b": 3}, HALVES)
     record.validation(0, torch.tensor([1.0, 2.0]))
     record.examples(1, [("a", 1), ("b", 7)])
     record.training(1, torch.tensor([0.25, float("nan")]), HALVES, COUNTS["epochs"])
@@ -70,13 +70,13 @@ def test_an_earlier_runs_files_stay_until_the_new_one_starts(tmp_path):
     before = (tmp_path / "mixture.jsonl").read_text()
     again = record(tmp_path, log_examples=True)
     assert (tmp_path / "mixture.jsonl").read_text() == before
-    again.start({"a": 2, "b": 10}, HALVES)
+    again.start({"a": 2, "b": 10}, {"a": 2, "b": 3}, HALVES)
     assert [line["event"] for line in lines(tmp_path / "mixture.jsonl")] == ["start"]
 
 
 def test_a_resumed_run_goes_on_from_its_step(tmp_path):
     first = record(tmp_path, log_examples=True)
-    first.start({"a": 2, "b": 10}, HALVES)
+    first.start({"a": 2, "b": 10}, {"a": 2, "b": 3}, HALVES)
     for step in (1, 2, 3):
         first.examples(step, [("a", step)])
         first.validation(step, HALVES)
