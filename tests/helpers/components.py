@@ -21,6 +21,7 @@ from torchtune.datasets import PackedDataset
 from torchtune.training import FullModelHFCheckpointer
 from torchtune.training.metric_logging import DiskLogger
 
+from mos_tune.datasets import skill_dataset
 from mos_tune.errors import UserError
 from mos_tune.rewards import DifficultyReward
 
@@ -41,6 +42,25 @@ def causing():
 
 def rows_dataset(tokenizer, *, rows):
     return rows
+
+
+class _DeadlyRows:
+    """Kill the process that reads a row once a file has more than its first line."""
+
+    def __init__(self, rows, file: str):
+        self._rows, self._file = rows, Path(file)
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, index):
+        if self._file.exists() and self._file.read_bytes().count(b"\n") > 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._rows[index]
+
+
+def deadly_skill_dataset(tokenizer, *, file, **options):
+    return _DeadlyRows(skill_dataset(tokenizer, **options), file)
 
 
 def packs_dataset(tokenizer):
