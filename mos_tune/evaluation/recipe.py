@@ -27,10 +27,11 @@ from mos_tune.evaluation.config import check_config
 from mos_tune.evaluation.language_model import TorchtuneLM
 from mos_tune.evaluation.outcome import metrics_by_task, put_means, tasks_by_name, write_samples
 from mos_tune.evaluation.questions import load_tasks
-from mos_tune.evaluation.results import fingerprint, weight_files, write_results
+from mos_tune.evaluation.results import write_results
 from mos_tune.evaluation.run_facts import run_name, step_and_mixture
 from mos_tune.evaluation.text import Text
 from mos_tune.training.components import build
+from mos_tune.weight_files import fingerprint, weight_files
 
 SEAM = {
     "setup": ["self", "cfg"],

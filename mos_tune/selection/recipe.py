@@ -22,7 +22,6 @@ from torchtune.modules import TransformerDecoder
 from tqdm import tqdm
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.results import fingerprint, weight_files
 from mos_tune.rewards import Probes, measuring
 from mos_tune.selection.choose import HIGHEST, choose_any, choose_hardest
 from mos_tune.selection.difficulty import response_losses
@@ -36,6 +35,7 @@ from mos_tune.training.config import check_config
 from mos_tune.training.data import Examples, load_data
 from mos_tune.training.files import check_files
 from mos_tune.training.process_group import TIMEOUT_SECONDS
+from mos_tune.weight_files import fingerprint, weight_files
 
 log = utils.get_logger("INFO")
 

@@ -142,6 +142,7 @@ class MixtureController:
         return {
             "step": self._step,
             "total_steps": self._plan.total_steps,
+            "model": self._plan.model,
             "datasets": self._plan.data.fingerprints,
             "packing": pack_sizes(self._plan.sequences),
             **self._mixture.state_dict(),

@@ -9,9 +9,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torchtune import utils
 
 from mos_tune.errors import UserError
@@ -25,6 +26,7 @@ from mos_tune.training.files import check_files
 from mos_tune.training.packing import check_same_packing, pack_sizes, training_sequences
 from mos_tune.training.policy import check_scorer
 from mos_tune.training.reading import check_same_examples
+from mos_tune.weight_files import fingerprint, weight_files
 
 log = utils.get_logger("INFO")
 
@@ -43,6 +45,8 @@ class RunPlan:
         epochs (int): of the run.
         steps_per_epoch (int): optimizer steps of an epoch; the last one may be shorter.
         total_steps (int): optimizer steps of the whole run.
+        model (dict[str, Any]): the config's ``model``; with adapters also a hash of base weights,
+            which are in no checkpoint.
         ends_early (str): why there are fewer than the config asks for; empty if there are not.
     """
 
@@ -55,14 +59,19 @@ class RunPlan:
     epochs: int
     steps_per_epoch: int
     total_steps: int
+    model: dict[str, Any]
     ends_early: str
 
     def check_saved(self, saved: Mapping[str, Any]) -> None:
-        """Check the saved state of a mixture against the data that there are now.
+        """Check a saved state against the model and the data that there are now.
 
         Raises:
             UserError: naming the dataset or option that differs, and both values.
         """
+        for key in {**self.model, **saved["model"]}:
+            here, there = self.model.get(key), saved["model"].get(key)
+            if here != there:
+                raise UserError(f"{key} is {here}, the checkpoint has {there}")
         check_same_packing(pack_sizes(self.sequences), saved["packing"])
         self.sampler.load_state_dict(saved["sampler"])
         check_same_examples(self.data.fingerprints, saved["datasets"])
@@ -136,6 +145,7 @@ def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> RunPla
         epochs=math.ceil(total_steps / of_an_epoch),
         steps_per_epoch=of_an_epoch,
         total_steps=total_steps,
+        model=_model(cfg),
         ends_early=ends_early,
     )
 
@@ -151,6 +161,15 @@ def _steps_per_epoch(cfg: DictConfig, sizes: Mapping[str, int], global_batch_siz
         )
     limit = cfg.get("max_steps_per_epoch")
     return steps if limit is None else min(steps, limit)
+
+
+def _model(cfg: DictConfig) -> dict[str, Any]:
+    options: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    model = {f"model.{option}": value for option, value in options.items()}
+    if "lora_rank" in options:
+        files = weight_files(Path(cfg.checkpointer.checkpoint_dir))
+        model["checkpointer.checkpoint_dir: the hash of its weights"] = fingerprint(files)
+    return model
 
 
 def _warn(message: str) -> None:

@@ -4,12 +4,12 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-import json
 
 import pytest
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.results import fingerprint, read_results, write_results
+from mos_tune.evaluation.results import read_results, write_results
+from mos_tune.weight_files import fingerprint
 
 ABOUT = {"alias": "t", "version": 1.0, "n_shot": 0, "n_samples": 5}
 
@@ -87,17 +87,3 @@ def test_results_that_were_copied_to_other_weights_are_refused(tmp_path):
         read_results(tmp_path)
     weights.unlink()
     assert read_results(tmp_path)["scores"]
-
-
-def test_a_fingerprint_is_of_the_content(tmp_path):
-    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    content = bytearray(range(256)) * 20_000
-    first.write_bytes(content)
-    second.write_bytes(b"")
-    before = fingerprint([first, second])
-    assert fingerprint([second, first]) == before
-    content[len(content) // 2] += 1
-    content[-1] -= 1
-    first.write_bytes(content)
-    assert fingerprint([first, second]) != before
-    json.dumps(before)

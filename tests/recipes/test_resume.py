@@ -8,12 +8,13 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.interrupted import assert_identical, settings_of
 from helpers.runs import OTHER_RECIPES, tune
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 TRANSFERABILITY = {"_component_": "mos_tune.rewards.TransferabilityReward", "batch_size": 8}
 SKILL = "mos_tune.datasets.skill_dataset"
@@ -153,6 +154,8 @@ def test_other_recipes(tmp_path, recipe):
         "checkpoint": {"every_n_steps": 7, "keep_last": 1}
     }
     kill_after(settings, 7, at=9, processes=processes, recipe=recipe)
+    if "lora" in recipe:
+        _refuses_another_base_model(settings, processes, recipe)
     resumed = tune(settings, processes=processes, recipe=recipe)
     assert_identical(resumed, never)
     if "lora" in recipe:
@@ -161,6 +164,19 @@ def test_other_recipes(tmp_path, recipe):
         # The adapters and their optimizer state; with the base model's it would be three times it.
         size = sum(shard.stat().st_size for shard in saved.glob("*.distcp"))
         assert size < 1.5 * sum(weight.nbytes for weight in model.values())
+
+
+def _refuses_another_base_model(settings, processes, recipe):
+    options = {"processes": processes, "recipe": recipe, "ok": False}
+    refused = tune(settings, "model.lora_alpha=8", **options)
+    assert "model.lora_alpha is 8, the checkpoint has 16" in refused.output
+    base = Path(settings["checkpointer"]["checkpoint_dir"]) / "model.safetensors"
+    weights = load_file(base)
+    changed = {name: weight + 0.01 for name, weight in weights.items()}
+    save_file(changed, base, metadata={"format": "pt"})
+    refused = tune(settings, **options)
+    assert re.search("checkpoint_dir: the hash of its weights is .*, the checkp", refused.output)
+    save_file(weights, base, metadata={"format": "pt"})
 
 
 def test_another_number_of_ranks(whole, tmp_path):
@@ -190,7 +206,12 @@ def test_what_may_change_on_resume_and_what_may_not(whole, tmp_path):
     kill_after(settings, 6, processes=1)
     before = (tmp_path / "run" / "mixture.jsonl").read_text()
     other = settings["dataset"] | {"sort": settings["dataset"]["sort"] | {"seed": 5}}
+    packed = settings["dataset"] | {"sort": settings["dataset"]["sort"] | {"packed": True}}
     for changes, message in (
+        (
+            {"dataset": packed},
+            "dataset.sort.packed: here a draw takes a pack of 64 tokens",
+        ),
         ({"dataset": other}, "dataset.sort has other examples than the checkpoint was"),
         ({"reward": TRANSFERABILITY}, "reward is TransferabilityReward, the checkpoint has Diff"),
         ({"batch_size": 4}, "global batch .* is 4, the checkpoint has 8"),

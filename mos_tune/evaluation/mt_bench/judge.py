@@ -31,8 +31,9 @@ from mos_tune.evaluation.mt_bench.endpoint import JudgeEndpoint
 from mos_tune.evaluation.mt_bench.judge_request import judge_requests
 from mos_tune.evaluation.mt_bench.judging import judge
 from mos_tune.evaluation.mt_bench.scores import mt_bench_scores, scores_table
-from mos_tune.evaluation.results import fingerprint, weight_files, write_results
+from mos_tune.evaluation.results import write_results
 from mos_tune.journal import Journal
+from mos_tune.weight_files import fingerprint, weight_files
 
 OPTIONS = {"temperature": 0, "max_tokens": 2048}
 """What the benchmark's own code asks a judge with."""
