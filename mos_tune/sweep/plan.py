@@ -83,7 +83,7 @@ def dataset_names(base: Path, overrides: Sequence[str]) -> list[str]:
         config = _merged(base, overrides)
         check_datasets(config.get("dataset"))
     except _UNREADABLE as error:
-        raise UserError(f"{base} with --overrides: {error}") from error
+        raise UserError(f"{base}: {error}") from error
     return list(config.dataset)
 
 
