@@ -40,7 +40,7 @@ SAMPLED = {
 
 @pytest.fixture
 def load(tmp_path):
-    """Load a dataset with what is selected of it; lines in place of numbers are written as such."""
+    """Load a dataset with what a file selects of it: indices, or whole lines."""
 
     def load(selected=None, section=SAMPLED, validation=FRACTION, seed=0, **options):
         cfg = OmegaConf.create({"dataset": {"two words": section | options}})
@@ -107,9 +107,9 @@ def test_selected_examples_are_packed(load):
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(load, lines, words):
-    with pytest.raises(UserError, match=f"dataset.two words.selection .*选 1.*{words[-20:]}") as e:
+    with pytest.raises(UserError, match=words) as caught:
         load(lines)
-    assert e.match(words)
+    assert "dataset.two words.selection " in str(caught.value)
 
 
 def test_a_selection_of_held_out_examples_alone_is_refused(load):
