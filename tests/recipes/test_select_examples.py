@@ -186,7 +186,7 @@ def test_what_the_model_cannot_read_is_said_before_it_is_tried(settings, tmp_pat
 def test_a_run_trains_on_the_selected_examples(settings, on_two_ranks):
     folder = on_two_ranks / "ifd"
     file = folder / "config.yaml"
-    tune(file, "max_steps_per_epoch=3", "validation=null", processes=1)
+    tune(file, "max_steps_per_epoch=3", processes=1)
     held = {
         name: hold_out(size, 0.1, seed=settings["seed"], name=name)[1]
         for name, size in SIZES.items()
