@@ -37,6 +37,8 @@ def prepare(argv: list[str]) -> None:
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        # Any number of signals are one wish, and torchrun's handler would raise in here.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             end = ending(error, trace)
         except Exception:  # it reads torch's private parts; torch's own words must not get lost
@@ -72,7 +74,7 @@ def ending(error: BaseException, trace: TracebackType | None) -> tuple[str, int]
     if kind.__name__ == "ChildFailedError":
         return _of_failures(vars(error)["failures"])
     if kind.__name__ == "SignalException" and vars(error)["sigval"] == signal.SIGTERM:
-        return _of_sigterm(_exit_codes(trace))
+        return _of_sigterm(_exit_codes(error, trace))
     return None
 
 
@@ -114,12 +116,14 @@ def _of_sigterm(codes: list[int | None]) -> tuple[str, int]:
     return line, 128 + signal.SIGTERM
 
 
-def _exit_codes(trace: TracebackType | None) -> list[int | None]:
+def _exit_codes(error: BaseException, trace: TracebackType | None) -> list[int | None]:
     """Find torchrun's agent, which only the traceback holds, and give its workers' exit codes."""
+    before = error.__context__
     while trace is not None:
         context = getattr(trace.tb_frame.f_locals.get("self"), "_pcontext", None)
         if context is not None:
             handlers: Mapping[int, Any] = context.subprocess_handlers
             return [handler.proc.poll() for handler in handlers.values()]
         trace = trace.tb_next
-    return []
+    # A second signal, which came when the first had left the agent.
+    return [] if before is None else _exit_codes(before, before.__traceback__)

@@ -99,6 +99,17 @@ def test_sigterm(codes, code, words):
     assert words in line and bool(line) == bool(words)
 
 
+def test_a_second_signal_after_the_agent_changes_nothing():
+    first, _ = stopped(75, 75)
+    try:
+        try:
+            raise first
+        except SignalException:
+            raise SignalException("Process 1 got signal: 15", signal.SIGTERM)  # noqa: B904
+    except SignalException as second:
+        assert ending(second, second.__traceback__) == (GOES_ON, 75)
+
+
 def test_what_is_not_recognised_is_left_to_torchrun(tmp_path):
     assert ending(ValueError("x"), None) is None
     assert ending(SignalException("Ctrl-C", signal.SIGINT), None) is None

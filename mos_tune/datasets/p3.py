@@ -95,7 +95,7 @@ def draw_p3(
     check_whole("examples_per_subset", examples_per_subset)
     names = _all_subsets(source) if subsets is None else list(subsets)
     _, rank = utils.get_world_size_and_rank()
-    drawn, left_out = [], []
+    drawn, left_out, small = [], [], 0
     for name in tqdm(names, desc="P3 subsets", disable=rank != 0):
         rows = _load_subset(source, name).get(split)
         if rows is None:
@@ -103,6 +103,7 @@ def draw_p3(
             continue
         candidates = _right_answers(rows)
         count = min(examples_per_subset, len(candidates))
+        small += count < examples_per_subset
         rng = counter_based_rng(seed, "p3", name)
         chosen = np.sort(rng.choice(candidates, count, replace=False))
         drawn.append(rows.select(chosen).select_columns([INPUT, TARGET]))
@@ -113,7 +114,8 @@ def draw_p3(
     joined = datasets.concatenate_datasets(drawn)
     utils.log_rank_zero(
         log,
-        f"{source}: {len(joined)} examples of {len(drawn)} subsets; "
+        f"{source}: {len(joined)} examples of {len(drawn)} subsets, {small} of which have fewer "
+        f"than {examples_per_subset}; "
         f"{len(left_out)} subsets without split {split}: {left_out}",
     )
     return joined

@@ -22,6 +22,7 @@ ROLES = {
     "system": "system",
     "human": "user",
     "user": "user",
+    "assistant": "assistant",
     "gpt": "assistant",
     "chatgpt": "assistant",
     "bing": "assistant",

@@ -57,15 +57,24 @@ def run_all(runs: Sequence[PlannedRun]) -> int:
 def _run(command: Sequence[str], log: Path) -> int:
     # The module and not the program, which need not be on the path.
     tune = [sys.executable, "-m", "torchtune._cli.tune", *command]
+    # Blocked until there is a run to hand the signal to, else it would outlive the sweep.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     with (
         log.open("a", encoding="utf-8") as file,
-        subprocess.Popen(tune, stdout=file, stderr=subprocess.STDOUT) as process,
+        subprocess.Popen(
+            tune, stdout=file, stderr=subprocess.STDOUT, preexec_fn=_unblock
+        ) as process,
     ):
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        _unblock()
         try:
             return process.wait()
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 def _reason(log: Path) -> str:

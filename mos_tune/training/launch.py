@@ -77,7 +77,8 @@ def launch(recipe: type[Any], work: str = "train") -> None:
         if not is_users:
             text = lost_ranks.what_happened(error) if lost_contact else None
         if text is not None:
-            print(f"\nmos-tune stopped: {' '.join(text.split())}", file=sys.stderr)
+            # In one write: print's line break is another, and other ranks write here, too.
+            sys.stderr.write(f"\nmos-tune stopped: {' '.join(text.split())}\n")
         else:
             print(f"\nmos-tune stopped on rank {rank}:", file=sys.stderr)
             traceback.print_exception(error)

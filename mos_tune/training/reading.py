@@ -99,15 +99,14 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> Reading:
     reasons = ", ".join(f"{reason}: {count:,}" for reason, count in counts)
     if len(left_out) == size:
         raise UserError(f"{key}: none of its {size:,} examples can be trained on ({reasons})")
-    said = []
+    usable = [index for index in range(size) if index not in left_out]
+    said = [f"{len(usable):,} examples"]
     if isinstance(dataset, Subset):
         whole: Any = dataset.dataset
         said.append(f"{size:,} of {len(whole):,} drawn")
     if left_out:
         said.append(f"{len(left_out):,} of {size:,} left out ({reasons})")
-    if said:
-        utils.log_rank_zero(log, f"{key}: {', '.join(said)}")
-    usable = [index for index in range(size) if index not in left_out]
+    utils.log_rank_zero(log, f"{key}: {', '.join(said)}")
     # A sum does not depend on who read what.
     fingerprint: str | None = f"{sum(part[2] for part in everyone) % 2**64:016x}"
     if any(part[3] for part in everyone):

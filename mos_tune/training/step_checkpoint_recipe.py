@@ -6,6 +6,7 @@
 
 """The part of a recipe that saves, resumes and stops between two optimizer steps."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ class StepCheckpointRecipe:
                     file=sys.stderr,
                 )
             self._end_stock()  # and no more than that: the run has not ended
+            # Python's exit puts back the default action, by which another signal would kill.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             sys.exit(RESUMABLE)
 
     def _end_stock(self) -> None:

@@ -77,9 +77,9 @@ def test_the_draw_depends_on_the_seed_and_the_subset_alone(p3):
     assert max(int(text.split()[1]) for text in alone) > 10
 
 
-def test_subsets_without_the_split_are_named(p3, caplog):
-    draw_p3(p3, examples_per_subset=1)
-    assert "2 examples of 2 subsets" in caplog.text
+def test_small_subsets_are_counted_and_those_without_the_split_named(p3, caplog):
+    draw_p3(p3, examples_per_subset=10)
+    assert "18 examples of 2 subsets, 1 of which have fewer than 10; 1 subsets" in caplog.text
     assert "['only_validation']" in caplog.text
 
 

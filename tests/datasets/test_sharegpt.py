@@ -63,6 +63,13 @@ def test_conversations(conversation, expected):
     assert as_pairs(conversation) == expected
 
 
+@pytest.mark.parametrize("user", ["human", "user"])
+@pytest.mark.parametrize("assistant", ["gpt", "chatgpt", "bing", "bard", "assistant"])
+def test_whoever_asks_and_answers(user, assistant):
+    found = as_pairs(turns((user, "a"), (assistant, "b")))
+    assert found == [("user", "a", True), ("assistant", "b", False)]
+
+
 @pytest.mark.parametrize(
     ("conversation", "reason"),
     [

@@ -10,14 +10,18 @@ import os
 import resource
 import signal
 import time
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _set_pg_timeout
 from torch.optim import AdamW
 from torchtune.datasets import PackedDataset
 from torchtune.training import FullModelHFCheckpointer
 from torchtune.training.metric_logging import DiskLogger
 
+from mos_tune.datasets import skill_dataset
 from mos_tune.errors import UserError
 from mos_tune.rewards import DifficultyReward
 
@@ -38,6 +42,25 @@ def causing():
 
 def rows_dataset(tokenizer, *, rows):
     return rows
+
+
+class _DeadlyRows:
+    """Kill the process that reads a row once a file has more than its first line."""
+
+    def __init__(self, rows, file: str):
+        self._rows, self._file = rows, Path(file)
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, index):
+        if self._file.exists() and self._file.read_bytes().count(b"\n") > 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._rows[index]
+
+
+def deadly_skill_dataset(tokenizer, *, file, **options):
+    return _DeadlyRows(skill_dataset(tokenizer, **options), file)
 
 
 def packs_dataset(tokenizer):
@@ -71,8 +94,7 @@ class DyingLogger(DiskLogger):
         super().log_dict(payload, step)
         self._file.flush()
         if step == self._die_at and "loss" in payload:
-            deadline = time.monotonic() + 20
-            while self._after and not self._after.exists() and time.monotonic() < deadline:
+            while self._after and not self._after.exists():
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -85,21 +107,22 @@ def strike(fault: str, rank: int) -> None:
     if fault == "hang":
         time.sleep(3600)
     elif fault == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+        # What torchrun started, so that it knows before the other ranks do.
+        os.kill(int(os.environ["STARTED_PID"]), signal.SIGKILL)
+        time.sleep(3600)
     elif fault == "terminate":
         os.kill(os.getpid(), signal.SIGTERM)
     elif fault == "terminate launcher":
         terminate_and_wait(launcher)
     elif fault == "terminate all twice":
         workers = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-        for process in [launcher, *workers] * 2:
-            os.kill(int(process), signal.SIGTERM)
+        terminate_and_wait(*[launcher, *map(int, workers)] * 2)
     else:
         raise RuntimeError(fault)
 
 
-def terminate_and_wait(launcher: int) -> None:
-    """Return once the launcher has passed the signal on, so that it comes right here."""
+def terminate_and_wait(*processes: int) -> None:
+    """Return once the signal has been passed on, so that it comes right here and may end it."""
     handler = signal.getsignal(signal.SIGTERM)
     came = []
 
@@ -108,8 +131,11 @@ def terminate_and_wait(launcher: int) -> None:
         handler(*arguments)
 
     # Before the signal is sent: the launcher may pass it on at once.
-    signal.signal(signal.SIGTERM, handle)
-    os.kill(launcher, signal.SIGTERM)
+    if callable(handler):
+        signal.signal(signal.SIGTERM, handle)
+    for process in processes:
+        with suppress(ProcessLookupError):  # one that the first signal has ended
+            os.kill(process, signal.SIGTERM)
     while not came:
         time.sleep(0.01)
     signal.signal(signal.SIGTERM, handler)
@@ -126,6 +152,9 @@ class FaultyAdamW(AdamW):
         self._left -= 1
         if self._left == 0:
             strike(self._fault, self._rank)
+            if self._fault == "hang":
+                # Short from here on alone: until now, a slow rank is no silent one.
+                _set_pg_timeout(timedelta(seconds=1))
         return super().step(closure)
 
 

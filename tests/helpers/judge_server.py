@@ -26,7 +26,8 @@ class Answer:
     status: int = 200
     body: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
+    until: threading.Event | None = None
+    """What it waits for before it answers."""
     drop: bool = False
 
 
@@ -49,6 +50,11 @@ class JudgeServer(ThreadingHTTPServer):
         """The user messages that came, in order."""
         return [request["messages"][-1]["content"] for request in self.requests]
 
+    def wait_for(self, count: int) -> None:
+        """Return once so many requests have come: a client that gave up may be ahead of them."""
+        while len(self.requests) < count:
+            time.sleep(0.01)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hang up: some tests want them to."""
 
@@ -70,7 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
                 answer = error(401, "Incorrect API key provided.")
             elif self.path != "/v1/chat/completions":
                 answer = error(404, "no such page")
-            time.sleep(answer.seconds)
+            if answer.until is not None:
+                answer.until.wait()
         finally:
             with self.server.lock:
                 self.server.at_once -= 1

@@ -20,11 +20,13 @@ from mos_tune.rewards import Probes
 PAD_ID = 0
 
 
-def torchtune_model(builder: dict, directory: Path, model_type: str) -> torch.nn.Module:
+def torchtune_model(
+    builder: dict, directory: Path, model_type: str, file: str = "model.safetensors"
+) -> torch.nn.Module:
     """Load a tiny HF checkpoint as the recipes do."""
     checkpointer = training.FullModelHFCheckpointer(
         checkpoint_dir=str(directory),
-        checkpoint_files=["model.safetensors"],
+        checkpoint_files=[file],
         model_type=model_type,
         output_dir=f"{directory}_out",
     )

@@ -8,7 +8,6 @@
 
 import multiprocessing
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def _work(rank: int, world_size: int, port: int, fn: Callable, arguments: tuple, out: str) -> None:
     torch.set_num_threads(1)
     written = os.open(f"{out}/{rank}.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(written, 1)
     os.dup2(written, 2)
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
-    )
+    store = dist.TCPStore("127.0.0.1", port)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
     torch.save(fn(rank, world_size, *arguments), f"{out}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
@@ -45,9 +37,12 @@ def on_ranks(world_size: int, fn: Callable, directory: Path, *arguments: Any) ->
     directory.mkdir(parents=True, exist_ok=True)
     # A server that has torchtune imported and forks: importing takes longer than all else here.
     multiprocessing.set_forkserver_preload(["torchtune.training"])
+    # As with torchrun, the store is the parent's. Its port is the one that the system gave it:
+    # one that is looked for first may be another's when a rank comes to open it.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     mp.start_processes(
         _work,
-        (world_size, _free_port(), fn, arguments, str(directory)),
+        (world_size, store.port, fn, arguments, str(directory)),
         nprocs=world_size,
         start_method="forkserver",
     )

@@ -155,18 +155,22 @@ def tune(
         command = ["sh", "-c", 'LAUNCHER_PID=$$ exec "$@"', "sh", program]
     command += ["run", *(launcher or ()), "--nproc_per_node", str(processes), recipe]
     path = [str(REPOSITORY / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The width of somebody's terminal would cut the progress bars.
+    inherited = {key: os.environ[key] for key in os.environ.keys() - {"COLUMNS", "LINES"}}
     finished = subprocess.run(
         [*command, "--config", str(file), *overrides],
         cwd=folder,
-        env=os.environ
+        env=inherited
         | {
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(path),
             "PYTHON_EXEC": warm_python(),  # what torchrun starts instead of Python
+            # Workers that got no processor for a while are not killed while they save.
+            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "900",
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     output = finished.stdout + finished.stderr
     if ok:

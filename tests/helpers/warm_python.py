@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -43,19 +44,30 @@ PRELOADED = (
 # ends as it ends. Killed itself, it takes the fork along, whose keeper sees the socket close.
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# What comes before there is a process to pass it on to is passed on then.
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 link = socket.socket(socket.AF_UNIX)
 link.connect({address!r})
 socket.send_fds(link, [b"."], [0, 1, 2])
 answers = link.makefile("rw")
-print(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]), file=answers, flush=True)
+environment = os.environ | {{"STARTED_PID": str(os.getpid())}}
+print(json.dumps([sys.argv[1:], os.getcwd(), environment]), file=answers, flush=True)
 pid = int(answers.readline())
-for one in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-    signal.signal(one, lambda number, frame: os.kill(pid, number))
+def pass_on(number, frame):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:  # it has ended, as its exit code will say
+        pass
+for one in SIGNALS:
+    signal.signal(one, pass_on)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+print("go", file=answers, flush=True)
 code = int(answers.readline() or -signal.SIGKILL)
 if code < 0:
     signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
     os.kill(os.getpid(), -code)
-sys.exit(code)
+os._exit(code)  # Python's own exit takes a while, in which a signal would kill
 """
 
 
@@ -102,9 +114,16 @@ def _serve(address: str) -> socket.socket:
 def _keep(client: socket.socket) -> list:
     """Fork once more, and return the client's request there; here, wait for the end of either."""
     _, descriptors, _, _ = socket.recv_fds(client, 1, 3)
-    request = client.makefile().readline()
+    said = client.makefile()
+    request = said.readline()
+    waiting, going = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(going)
+        if not os.read(waiting, 1):
+            os._exit(1)
+        os.close(waiting)
+        said.close()
         client.close()
         for number, descriptor in enumerate(descriptors):
             os.dup2(descriptor, number)
@@ -112,13 +131,16 @@ def _keep(client: socket.socket) -> list:
         return json.loads(request)
     for descriptor in (0, 1, 2, *descriptors):
         os.close(descriptor)
-    client.sendall(b"%d\n" % pid)
     end = os.pidfd_open(pid)
+    with suppress(OSError):  # the client may be gone at any time, which is seen next
+        client.sendall(b"%d\n" % pid)
+        if said.readline():  # the client passes signals on
+            os.write(going, b".")
     ready, _, _ = select.select([client, end], [], [])
     if end not in ready:
         os.kill(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if end in ready:
+    with suppress(OSError):
         client.sendall(b"%d\n" % code)
     os._exit(0)
 
@@ -129,6 +151,8 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> N
     os.environ.clear()
     os.environ.update(environment)
     sys.stdout.reconfigure(line_buffering=True)
+    # Started in the background, this server ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     added = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:0] = [folder, *(os.path.abspath(path) for path in added)]
     _, module, *rest = [argument for argument in arguments if argument != "-u"]

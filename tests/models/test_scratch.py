@@ -196,7 +196,7 @@ def test_every_rank_finds_the_whole_start(tmp_path):
         for rank in range(2)
     ]
     for rank in ranks:
-        _, errors = rank.communicate(timeout=120)
+        _, errors = rank.communicate(timeout=1200)
         assert rank.returncode == 0, errors.decode()
 
 

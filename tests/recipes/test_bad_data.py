@@ -240,7 +240,7 @@ def test_rows_without_an_answer_are_left_out_and_counted(
     with pytest.raises(ModelIsLoaded):
         check(with_data(settings, path, builder))
     (line,) = [line for line in caplog.messages if "left out" in line]
-    assert line.startswith(f"dataset.copy: {said}")
+    assert line.startswith(f"dataset.copy: 30 examples, {said}")
 
 
 @pytest.mark.parametrize("name", ["empty prompt", "byte order mark", "blank line", "12 MB line"])
@@ -325,6 +325,6 @@ def test_nan_weights_stop_the_run_and_a_later_one_starts_afresh(settings, tmp_pa
     data = tmp_path / "données 数据.jsonl"
     data.write_bytes(file_of([*PAIRS, {"input": "q", "output": ""}]))
     run = tune(with_data(settings, data))
-    assert run.output.count("dataset.copy: 1 of 31 left out (a blank answer: 1)") == 1
+    assert run.output.count("dataset.copy: 30 examples, 1 of 31 left out (a blank answer: 1)") == 1
     assert run.events("start")[0]["sizes"]["copy"] == 27
     assert run.events("end") and (run.directory / "checkpoints" / "step_2").is_dir()

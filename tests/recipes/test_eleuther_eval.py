@@ -43,8 +43,13 @@ def evaluated(cfg, processes):
     return run, read_results(copy), samples
 
 
-def test_two_ranks_score_as_one_does(cfg):
-    _, alone, samples = evaluated(cfg, 1)
+@pytest.fixture(scope="module")
+def on_one(cfg):
+    return evaluated(cfg, 1)
+
+
+def test_two_ranks_score_as_one_does(cfg, on_one):
+    _, alone, samples = on_one
     run, together, same_samples = evaluated(cfg, 2)
     assert together["evaluations"][0]["world_size"] == 2
     assert together["scores"] == alone["scores"]
@@ -54,7 +59,7 @@ def test_two_ranks_score_as_one_does(cfg):
     assert run.output.count("results.json") == 1
 
 
-def test_torchtunes_own_recipe_takes_the_same_config_and_checkpoint(cfg, tmp_path):
+def test_torchtunes_own_recipe_takes_the_same_config_and_checkpoint(cfg, on_one, tmp_path):
     # The hub's one call: torchtune's recipe loads GPT-2, of which it uses nothing. With a folder
     # of that name, transformers looks nowhere else.
     gpt2 = tmp_path / "gpt2"
@@ -70,10 +75,10 @@ def test_torchtunes_own_recipe_takes_the_same_config_and_checkpoint(cfg, tmp_pat
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     table = [line for line in (done.stderr + done.stdout).splitlines() if "|acc " in line]
-    samples = Path(cfg.checkpoint_dir).with_name("on_1") / "samples_mos_test_choice.jsonl"
-    correct = [json.loads(line)["acc"] for line in samples.read_text().splitlines()]
+    samples = on_one[2]["samples_mos_test_choice.jsonl"]
+    correct = [json.loads(line)["acc"] for line in samples.splitlines()]
     assert table and str(round(sum(correct) / len(correct), 4)) in table[-1]

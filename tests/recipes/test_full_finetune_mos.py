@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.hf_models import tiny_llama
+from helpers.remeasured import measured_again
 from helpers.runs import OTHER_RECIPES, RECIPE, SIZES, config, settings_for, tune
 from matplotlib.image import imread
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+
+from mos_tune.perplexities import main as perplexities
 
 TRANSFERABILITY = "reward=mos_tune.rewards.TransferabilityReward"
 
@@ -113,6 +116,25 @@ def test_the_checkpoint_loads_in_transformers_with_the_last_held_out_loss(run):
     )
 
 
+def test_the_perplexity_study_is_that_of_the_base_and_the_exported_model(run, capsys):
+    perplexities([str(run.directory)])
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert "PPL after 12 steps" in header
+    table = {name: [float(x) for x in values] for _, name, *values, _ in map(_cells, rows)}
+    assert list(table) == list(SIZES)
+    base = AutoModelForCausalLM.from_pretrained(run.directory.parent / "base")
+    model = AutoModelForCausalLM.from_pretrained(run.directory / "epoch_0")
+    before, after = (np.exp(_held_out_loss(one, run, "reverse")) for one in (base, model))
+    assert table["reverse"] == pytest.approx([before, after, after / before], abs=2e-3)
+    assert after < 0.9 * before
+
+
+def test_the_last_rewards_are_those_of_the_exported_model_against_one_without_adapters(run):
+    found = torch.tensor(list(run.events("update")[-1]["raw_rewards"].values())).double()
+    torch.testing.assert_close(found, measured_again(run), rtol=1e-4, atol=0)
+    assert found.std() > 0.1 * found.mean()
+
+
 @pytest.mark.parametrize("run", ["recipes/lora_finetune_mos_distributed.py"], indirect=True)
 def test_the_adapter_on_the_base_model_is_the_merged_model(run):
     merged = load_file(run.directory / "epoch_0" / "model-00001-of-00001.safetensors")
@@ -125,6 +147,10 @@ def test_the_adapter_on_the_base_model_is_the_merged_model(run):
         change = 2 * adapter[side.replace("lora_A", "lora_B")] @ adapter[side]  # alpha / rank
         assert change.abs().max() > 1e-3
         torch.testing.assert_close(merged[name], base[name] + change)
+
+
+def _cells(row):
+    return [cell.strip() for cell in row.split("|")]
 
 
 def _held_out_loss(model, run, name):
@@ -228,15 +254,24 @@ def test_torchtunes_options_run(tmp_path, processes, overrides):
     assert validation[-1] < validation[0]
 
 
-def test_qlora_trains_saves_its_adapters_and_goes_on(tmp_path):
-    recipe = "recipes/lora_finetune_mos_single_device.py"
-    settings, _ = settings_for(recipe, tmp_path)
+@pytest.mark.parametrize(
+    ("recipe", "reward"),
+    [
+        ("recipes/lora_finetune_mos_single_device.py", "DifficultyReward"),
+        ("recipes/lora_finetune_mos_distributed.py", "GradientReward"),
+    ],
+)
+def test_qlora_trains_saves_its_adapters_and_goes_on(tmp_path, recipe, reward):
+    settings, processes = settings_for(recipe, tmp_path)
+    settings["reward"]["_component_"] = f"mos_tune.rewards.{reward}"
     tiny_llama(tmp_path / "base", width=256)  # the narrowest that 4-bit blocks fit into
     settings["model"] |= {"embed_dim": 256, "quantize_base": True}
     settings |= {"dtype": "bf16", "checkpoint": {"every_n_steps": 100, "keep_last": 1}}
     settings |= {"resume_from_checkpoint": True, "max_steps_per_epoch": 5}
-    first = tune(settings, processes=1, recipe=recipe).losses()
-    losses = tune(settings | {"max_steps_per_epoch": 8}, processes=1, recipe=recipe).losses()
+    first = tune(settings, processes=processes, recipe=recipe).losses()
+    run = tune(settings | {"max_steps_per_epoch": 8}, processes=processes, recipe=recipe)
+    assert [update["step"] for update in run.events("update")] == [4, 8]
+    losses = run.losses()
     assert losses[:5] == first and len(losses) == 8
     assert max(losses[5:]) < min(losses[:3])
 

@@ -26,18 +26,22 @@ def test_the_stock_train_loop_is_not_overridden(recipe):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "processes", "accumulation", "draw"),
+    ("recipe", "processes", "accumulation", "draw", "reward"),
     [
-        (RECIPE, 2, 1, "example"),
-        (RECIPE, 2, 2, "example"),
-        (RECIPE, 1, 2, "batch"),
-        *((recipe, 2, 2, "example") for recipe in OTHER_RECIPES),
+        (RECIPE, 2, 1, "example", "DifficultyReward"),
+        (RECIPE, 2, 2, "example", "GradientReward"),
+        (RECIPE, 1, 2, "batch", "UncertaintyReward"),
+        *((recipe, 2, 2, "example", "GradientReward") for recipe in OTHER_RECIPES),
     ],
 )
-def test_losses_are_those_of_the_stock_recipe(tmp_path, recipe, processes, accumulation, draw):
+def test_losses_are_those_of_the_stock_recipe(
+    tmp_path, recipe, processes, accumulation, draw, reward
+):
     settings, processes = settings_for(recipe, tmp_path, processes)
     settings |= {"gradient_accumulation_steps": accumulation, "lr_scheduler": SCHEDULE}
     settings["sampler"]["draw"] = draw
+    # Whatever a reward left in .grad or in the optimizer would be in the next step's loss.
+    settings["reward"]["_component_"] = f"mos_tune.rewards.{reward}"
     mixed = tune(settings, processes=processes, recipe=recipe)
     assert mixed.events("update")[-1]["probabilities"] != mixed.events("start")[0]["probabilities"]
 

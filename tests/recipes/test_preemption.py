@@ -18,7 +18,6 @@ FAULTY = {
     "optimizer": {"_component_": "helpers.components.FaultyAdamW", "lr": 1e-3},
     "reward": {"_component_": "helpers.components.FaultyReward", "batch_size": 8},
     "checkpoint": {"every_n_steps": 100, "keep_last": 2},
-    "timeout_seconds": 60,
     "batch_size": 4,
 }
 
@@ -89,7 +88,6 @@ def test_without_checkpoints_the_signal_ends_the_run(tmp_path):
 
 def test_a_rank_that_hangs_is_named(tmp_path):
     settings = faulty(tmp_path) | {"checkpoint": None, "resume_from_checkpoint": False}
-    settings["timeout_seconds"] = 15
     hang = ("optimizer.fault=hang", "optimizer.at=1", "optimizer.rank=1")
     run = tune(settings, *hang, ok=False)
     assert run.code == 1

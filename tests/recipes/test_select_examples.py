@@ -104,6 +104,26 @@ def test_one_rank_writes_the_files_of_two(settings, on_two_ranks, tmp_path):
             assert (alone / file).read_bytes() == (on_two_ranks / file).read_bytes()
 
 
+def test_two_ranks_killed_between_their_scores_leave_what_one_goes_on_with(
+    settings, on_two_ranks, tmp_path
+):
+    file = tmp_path / "scores" / "count.jsonl"
+    deadly = {"_component_": "helpers.components.deadly_skill_dataset", "file": str(file)}
+    count = settings["dataset"]["count"] | deadly
+    dying = settings | {
+        "output_dir": str(tmp_path / "run"),
+        "dataset": settings["dataset"] | {"count": count},
+        "selection": settings["selection"] | {"output_dir": str(tmp_path)},
+    }
+    assert tune(dying, recipe=RECIPE, ok=False).code != 0
+    whole = (on_two_ranks / "scores" / "count.jsonl").read_bytes()
+    left = file.read_bytes()
+    assert len(left.splitlines()) > 100 and len(left) < len(whole) and whole.startswith(left)
+    select(settings, tmp_path)
+    for path in ("scores/count.jsonl", "ifd/count.jsonl", "ifd/reverse.jsonl"):
+        assert (tmp_path / path).read_bytes() == (on_two_ranks / path).read_bytes()
+
+
 def test_a_killed_run_goes_on_with_the_same_scores(settings, tmp_path, monkeypatch):
     whole = select(settings, tmp_path / "whole")
     file = Path("scores") / "count.jsonl"

@@ -15,8 +15,9 @@ from helpers.live_bytes import peak_beside
 from helpers.probing import examples, probes, shard, torchtune_model
 from helpers.ranks import on_ranks
 from torch import nn
-from torchtune.models.llama3 import llama3
+from torchtune.models.llama3 import llama3, lora_llama3
 from torchtune.modules import TransformerSelfAttentionLayer
+from torchtune.modules.peft import get_adapter_params, set_trainable_params
 from torchtune.training import set_activation_checkpointing
 
 from mos_tune.errors import UserError
@@ -104,6 +105,30 @@ def test_in_bfloat16_the_cosines_are_nearly_those(saved):
     torch.testing.assert_close(rough, exact, rtol=0, atol=0.01)
 
 
+def with_adapters(builder, directory, model_type):
+    """LoRA in float64 with adapters that have been trained, so that both halves have a gradient."""
+    sizes = {key: value for key, value in builder.items() if key != "_component_"}
+    adapted = {"lora_attn_modules": ["q_proj", "v_proj"], "apply_lora_to_mlp": True}
+    model = lora_llama3(**sizes, **adapted, lora_rank=4, lora_alpha=8)
+    base = torchtune_model(builder, directory, model_type).state_dict()
+    generator = torch.Generator().manual_seed(3)
+    adapters = {
+        name: 0.1 * torch.randn(weight.shape, generator=generator)
+        for name, weight in get_adapter_params(model).items()
+    }
+    model.load_state_dict(base | adapters)
+    set_trainable_params(model, adapters)
+    return model.double()
+
+
+def test_with_lora_the_gradients_are_those_of_the_adapters(tmp_path):
+    model = with_adapters(tiny_llama(tmp_path)[1], tmp_path, "LLAMA3")
+    cosines = expected(model)
+    torch.testing.assert_close(measured(model), cosines.mean(dim=1), **CLOSE)
+    whole = expected(torchtune_model(tiny_llama(tmp_path)[1], tmp_path, "LLAMA3").double())
+    assert not torch.allclose(cosines, whole, atol=1e-2)
+
+
 def train_step(model, optimizer):
     tokens = torch.tensor([TRAIN["a"][0]["tokens"]])
     model(tokens).square().mean().backward()
@@ -179,8 +204,8 @@ def test_beside_a_training_step_it_takes_one_float32_vector(dtype):
 
 def _on_a_rank(rank, world_size, runs):
     results = []
-    for *saved, checkpointing, separate in runs:
-        model = torchtune_model(*saved).double()
+    for *saved, load, checkpointing, separate in runs:
+        model = load(*saved).double()
         model.set_num_output_chunks(8)
         if checkpointing:
             set_activation_checkpointing(model, auto_wrap_policy={TransformerSelfAttentionLayer})
@@ -199,9 +224,15 @@ def _on_a_rank(rank, world_size, runs):
 def test_the_cosines_are_the_same_on_2_ranks_under_fsdp2(tmp_path):
     llama = tiny_llama(tmp_path / "llama")[1], tmp_path / "llama", "LLAMA3"
     qwen2 = tiny_qwen2(tmp_path / "qwen2")[1], tmp_path / "qwen2", "QWEN2"
-    runs = [(*llama, False, None), (*llama, True, ["output"]), (*qwen2, True, None)]
+    runs = [
+        (*llama, torchtune_model, False, None),
+        (*llama, torchtune_model, True, ["output"]),
+        (*qwen2, torchtune_model, True, None),
+        (*llama, with_adapters, True, None),
+    ]
     both = on_ranks(2, _on_a_rank, tmp_path / "ranks", runs)
     for run, first, second in zip(runs, *both, strict=True):
-        one = expected(torchtune_model(*run[:3]).double()).mean(dim=1)
+        *saved, load, _, _ = run
+        one = expected(load(*saved).double()).mean(dim=1)
         torch.testing.assert_close(first, one, **CLOSE)
         assert torch.equal(first, second)

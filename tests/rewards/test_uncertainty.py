@@ -13,6 +13,7 @@ import torch
 from helpers.hf_models import tiny_gemma, tiny_llama
 from helpers.probing import examples, probes, shard, torchtune_model
 from helpers.ranks import on_ranks
+from torchtune.models.llama3 import lora_llama3
 from torchtune.modules import TransformerSelfAttentionLayer
 from torchtune.training import set_activation_checkpointing
 
@@ -133,6 +134,37 @@ def test_the_model_and_the_random_state_are_left_as_they_were(model):
         measured(model, "variance", held_out=HELD_OUT | {"b": [{"tokens": [9999], "labels": [1]}]})
     assert torch.equal(torch.get_rng_state(), random_state)
     assert model.training and torch.equal(model(tokens), before)
+
+
+def test_dropout_of_the_model_s_own_is_off_meanwhile(model):
+    plain = measured(model, "variance")
+    for layer in model.layers:
+        layer.attn.attn_dropout = 0.5
+    model.train()
+    assert torch.equal(measured(model, "variance"), plain)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_in_bfloat16_the_measures_are_nearly_those(model, measure):
+    exact = measured(model, measure)
+    torch.testing.assert_close(measured(model.bfloat16(), measure), exact, rtol=0.05, atol=0)
+
+
+def test_with_lora_the_measures_are_those_of_the_merged_model(tmp_path):
+    builder = tiny_llama(tmp_path)[1]
+    model = torchtune_model(builder, tmp_path, "LLAMA3")
+    sizes = {key: value for key, value in builder.items() if key != "_component_"}
+    options = {"lora_attn_modules": ["q_proj"], "lora_rank": 4, "lora_alpha": 8}
+    adapted = lora_llama3(**sizes, **options, lora_dropout=0.5)
+    adapted.load_state_dict(model.state_dict(), strict=False)
+    for layer, plain in zip(adapted.layers, model.layers, strict=True):
+        query = layer.attn.q_proj
+        torch.nn.init.normal_(query.lora_b.weight, std=0.1)
+        change = query.alpha / query.rank * query.lora_b.weight @ query.lora_a.weight
+        plain.attn.q_proj.weight.data += change.detach()
+    adapted.train()
+    found = measured(adapted, "variance")
+    torch.testing.assert_close(found, measured(model, "variance"), rtol=1e-4, atol=0)
 
 
 def test_compiled_layers_drop_out_too(tmp_path):

@@ -123,6 +123,16 @@ def test_an_unavailable_dataset_has_probability_0_and_the_rest_is_renormalised(h
     assert scorer.probabilities()[1] > 0
 
 
+def test_the_perceptron_sees_which_datasets_are_available():
+    prior = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
+    available = torch.tensor([True, False, True])
+    scorer = MLPScorer(prior)
+    scorer.update(torch.tensor([0.2, 0.9, 0.6]))
+    with_all = scorer.probabilities()
+    renormalised = with_all * available / with_all[available].sum()
+    assert (scorer.probabilities(available) - renormalised).abs().max() > 1e-2
+
+
 def test_one_dataset_must_be_available():
     with pytest.raises(ValueError, match="no dataset is available"):
         MLPScorer(torch.ones(2) / 2).probabilities(torch.zeros(2, dtype=torch.bool))

@@ -149,7 +149,9 @@ def test_sigterm_reaches_the_run_and_ends_the_sweep(sweep, tmp_path, monkeypatch
     # In place of Python: it has its parent stopped, and waits for the signal to be handed on.
     program = tmp_path / "program"
     waiting = "while :; do sleep 0.05; done"
-    program.write_text(f"#!/bin/sh\ntrap 'exit 75' TERM\nkill -TERM $PPID\n{waiting}\n")
+    # Not before the parent would catch it: signal 15 is bit 14 of what /proc says.
+    ready = "until grep -q '^SigCgt:.*[4-7c-f]...$' /proc/$PPID/status; do sleep 0.05; done"
+    program.write_text(f"#!/bin/sh\ntrap 'exit 75' TERM\n{ready}\nkill -TERM $PPID\n{waiting}\n")
     program.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(program))
     code, out, _ = sweep()

@@ -8,13 +8,15 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from helpers.ranks import on_ranks
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from mos_tune.training.lost_ranks import answer, is_lost_contact, what_happened
 
 
 def _miss(rank, world_size):
     """Rank 2 misses a collective of a group with a short timeout, and later fails itself."""
-    group = dist.new_group(backend="gloo", timeout=timedelta(seconds=1))
+    group, others = dist.new_group(backend="gloo"), dist.new_group([0, 1], backend="gloo")
+    _set_pg_timeout(timedelta(seconds=1), group)  # not before all ranks have made it
     if rank == 2:
         dist.barrier()
         answer(rank, lost_contact=False)
@@ -26,10 +28,11 @@ def _miss(rank, world_size):
         error = caught
     lost_contact = is_lost_contact(error)
     answer(rank, lost_contact)
-    silent = what_happened(error, seconds=3)
+    dist.barrier(others)  # both have answered
+    silent = what_happened(error, seconds=0.5)
     dist.barrier()
     dist.barrier()
-    return lost_contact, silent, what_happened(error)
+    return lost_contact, silent, what_happened(error, seconds=300)
 
 
 def test_the_rank_that_is_gone_or_failed_is_named(tmp_path):

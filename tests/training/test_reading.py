@@ -36,7 +36,7 @@ def test_what_cannot_be_trained_on_is_left_out_and_counted_by_reason(caplog):
     assert read_examples("dataset.a", rows, TOKENIZER).usable == [0, 4]
     (line,) = caplog.messages
     assert line == (
-        "dataset.a: 5 of 7 left out (no response token, all masked or cut off by "
+        "dataset.a: 2 examples, 5 of 7 left out (no response token, all masked or cut off by "
         "tokenizer.max_seq_len: 3, a blank answer: 1, torn: 1)"
     )
 
@@ -47,12 +47,12 @@ def test_a_part_says_of_how_many_it_was_drawn_and_shows_its_rows(caplog):
         read_examples("dataset.a", part, TOKENIZER)
     read_examples("dataset.a", Subset([GOOD, BLANK, GOOD, GOOD], [0, 1, 3]), TOKENIZER)
     (line,) = caplog.messages
-    assert line == "dataset.a: 3 of 4 drawn, 1 of 3 left out (a blank answer: 1)"
+    assert line == "dataset.a: 2 examples, 3 of 4 drawn, 1 of 3 left out (a blank answer: 1)"
 
 
-def test_nothing_is_said_of_a_dataset_without_fault(caplog):
+def test_a_dataset_without_fault_is_counted(caplog):
     assert read_examples("dataset.a", [GOOD] * 3, TOKENIZER).usable == [0, 1, 2]
-    assert not caplog.messages
+    assert caplog.messages == ["dataset.a: 3 examples"]
 
 
 def test_a_tokenizer_without_stop_tokens_knows_no_blank_answer():

@@ -9,6 +9,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from threading import Event
 
 from tqdm import tqdm
 
@@ -95,8 +96,20 @@ def judge(
             outcome.ratings[_place(request)] = rating
     failures_in_a_row = 0
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
+    over = Event()
+
+    def ask(request: JudgeRequest) -> float | None:
+        if over.is_set():  # nobody reads the rating: the loop below ends with the error
+            return None
+        try:
+            return _ask(request, endpoint, journal)
+        except UserError:
+            # At once: this thread's next request would be sent before the loop cancels it.
+            over.set()
+            raise
+
     try:
-        futures = {pool.submit(_ask, request, endpoint, journal): request for request in missing}
+        futures = {pool.submit(ask, request): request for request in missing}
         for future in tqdm(
             as_completed(futures),
             desc=f"judging with {endpoint.model}",
@@ -122,6 +135,7 @@ def judge(
             else:
                 outcome.ratings[_place(request)] = rating
     except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
         print("\nwaiting for the requests under way, which are paid for; Ctrl-C again drops them")
         raise
     finally:
