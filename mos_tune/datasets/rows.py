@@ -6,6 +6,7 @@
 
 """Rows of any table as torchtune's tokenised examples."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -73,6 +74,18 @@ def raw_row(dataset: Any, index: int) -> Any:
     while isinstance(dataset, Subset):
         dataset, index = dataset.dataset, dataset.indices[index]
     return dataset._data[index]
+
+
+def json_row(dataset: Any, index: int) -> Any:
+    """Give :func:`raw_row` as it comes back from a JSON file.
+
+    Returns:
+        Any: None if the dataset keeps no rows, or JSON cannot hold this one.
+    """
+    try:
+        return json.loads(json.dumps(raw_row(dataset, index)))
+    except (AttributeError, TypeError):
+        return None
 
 
 def text_of(row: Mapping[str, Any], column: str) -> str:

@@ -8,14 +8,13 @@
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mos_tune.datasets.rows import raw_row
-from mos_tune.training.data import MIXTURE_OPTIONS
+from mos_tune.datasets.rows import json_row
 
 
 def write_selection(
@@ -29,62 +28,24 @@ def write_selection(
     lines = []
     for index in indices:
         line: dict[str, Any] = {"index": index, "score": scores.get(index)}
-        try:
-            lines.append(json.dumps(line | {"row": raw_row(dataset, index)}))
-        except (AttributeError, TypeError):
-            lines.append(json.dumps(line))
+        row = json_row(dataset, index)
+        lines.append(json.dumps(line if row is None else line | {"row": row}))
     _write(path, "".join(f"{line}\n" for line in lines))
 
 
-def write_unusable(path: Path, size: int, usable: Collection[int]) -> None:
-    """Write which of a dataset's examples cannot be trained on, as a JSON list."""
-    _write(path, json.dumps(sorted(set(range(size)).difference(usable))))
-
-
-def write_config(
-    path: Path, cfg: DictConfig, selections: Mapping[str, Path], unusable: Mapping[str, Path]
-) -> None:
-    """Write the training config with every dataset replaced by its selected examples.
-
-    What ``validation.fraction`` holds out is a function of a dataset's size, and would be other
-    examples here. So the config names those of the training config, for whatever seed it is run
-    with, leaves them out of the training examples and measures on them.
+def write_config(path: Path, cfg: DictConfig, selections: Mapping[str, Path]) -> None:
+    """Write the training config with the selection of every dataset.
 
     Args:
         path (Path): the file to write; the run will leave its output beside it, in ``run``.
         cfg (DictConfig): the config of all examples.
         selections (Mapping[str, Path]): the file of every dataset.
-        unusable (Mapping[str, Path]): the file of every dataset by :func:`write_unusable`.
     """
     whole: Any = OmegaConf.to_container(cfg, resolve=False)
     whole.pop("selection", None)
     whole["output_dir"] = str(path.parent / "run")
-    validation = whole.get("validation") or {}
-    fraction = validation.pop("fraction", None)
-    if fraction is not None:
-        validation["dataset"] = {}
-    for name, section in whole["dataset"].items():
-        # Not the builder's: the mixture's options of a dataset stay where they are read.
-        kept = {key: section.pop(key) for key in MIXTURE_OPTIONS if key in section}
-        whole["dataset"][name] = {
-            "_component_": "mos_tune.datasets.selected_dataset",
-            "selection": str(selections[name]),
-            "dataset": section,
-            **kept,
-        }
-        if fraction is not None:
-            held_out = {
-                "fraction": fraction,
-                "seed": "${seed}",
-                "name": name,
-                "unusable": str(unusable[name]),
-            }
-            whole["dataset"][name]["held_out"] = held_out
-            validation["dataset"][name] = {
-                "_component_": "mos_tune.datasets.held_out_dataset",
-                "dataset": section,
-                "held_out": held_out,
-            }
+    for name, file in selections.items():
+        whole["dataset"][name]["selection"] = str(file)
     _write(path, OmegaConf.to_yaml(OmegaConf.create(whole)))
 
 

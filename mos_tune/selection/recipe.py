@@ -25,7 +25,7 @@ from mos_tune.errors import UserError
 from mos_tune.rewards import Probes, measuring
 from mos_tune.selection.choose import HIGHEST, choose_any, choose_hardest
 from mos_tune.selection.difficulty import response_losses
-from mos_tune.selection.files import write_config, write_selection, write_unusable
+from mos_tune.selection.files import write_config, write_selection
 from mos_tune.selection.model import load_model
 from mos_tune.selection.options import read_options
 from mos_tune.selection.scores import Scores
@@ -58,6 +58,12 @@ class SelectionRecipe:
 
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
+        for name, section in cfg.dataset.items():
+            if section.get("selection") is not None:
+                raise UserError(
+                    f"dataset.{name}.selection is {section.selection}, but a selection is made of "
+                    "all examples; leave it out"
+                )
         self._cfg = cfg
         self._options = read_options(cfg)
         self._device = utils.get_device(device=cfg.device)
@@ -116,7 +122,6 @@ class SelectionRecipe:
             return
         folder = options.output_dir / options.method
         selections: dict[str, Path] = {}
-        unusable: dict[str, Path] = {}
         for name, examples in self._data.train.items():
             by_index = self._scores[name].by_index if name in self._scores else {}
             if options.method == "ifd":
@@ -129,10 +134,8 @@ class SelectionRecipe:
                 about = ""
             selections[name] = folder / f"{name}.jsonl"
             write_selection(selections[name], examples.dataset, chosen, by_index)
-            unusable[name] = options.output_dir / "unusable" / f"{name}.json"
-            write_unusable(unusable[name], len(examples.dataset), examples.indices)
             log.info(f"{examples.key}: {len(chosen):,} of {len(examples):,} selected{about}")
-        write_config(folder / "config.yaml", self._cfg, selections, unusable)
+        write_config(folder / "config.yaml", self._cfg, selections)
         log.info(f"{folder / 'config.yaml'} trains on them")
 
     def cleanup(self) -> None:

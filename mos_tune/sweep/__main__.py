@@ -11,12 +11,11 @@ Run it from the mos-tune folder with:
     python -m mos_tune.sweep --config CONFIG --rows ROWS [--seeds 0 1] [--processes N]
 
 ROWS is a YAML file with a name and a list of overrides of CONFIG for each row, as
-configs/sweeps/paper.yaml; a row on selected examples also names the config that
-recipes/select_examples.py has written, and takes its datasets. Each row runs with each seed and
-writes to OUTPUT/<name of CONFIG>/<row>/seed_<n>. What has ended is skipped, and what was stopped
-goes on if CONFIG has a checkpoint section, so the same command may be given again at any time. A
-run that fails does not keep the others from running. The table of held-out losses is printed at the
-end and written to OUTPUT/<name of CONFIG>/table.md and table.csv.
+configs/sweeps/paper.yaml; an override with {dataset} is made for each dataset. Each row runs with
+each seed and writes to OUTPUT/<name of CONFIG>/<row>/seed_<n>. What has ended is skipped, and what
+was stopped goes on if CONFIG has a checkpoint section, so the same command may be given again at
+any time. A run that fails does not keep the others from running. The table of held-out losses is
+printed at the end and written to OUTPUT/<name of CONFIG>/table.md and table.csv.
 
 With --print nothing is trained: the commands of the runs that have not ended are printed, to be
 given to a cluster. Without --print, the same command then prints the table.
@@ -31,7 +30,7 @@ from pathlib import Path
 from mos_tune.checks import check_whole
 from mos_tune.errors import UserError
 from mos_tune.evaluation.table.text import as_csv, as_markdown
-from mos_tune.sweep.plan import PlannedRun, planned_runs
+from mos_tune.sweep.plan import PlannedRun, dataset_names, planned_runs
 from mos_tune.sweep.rows import read_rows
 from mos_tune.sweep.running import run_all
 from mos_tune.sweep.table import held_out_rows
@@ -108,7 +107,8 @@ def _planned(options: argparse.Namespace) -> list[PlannedRun]:
         if not file.is_file():
             raise UserError(f"there is no {file}; start the sweep from the mos-tune folder")
     check_whole("--processes", options.processes)
-    rows = read_rows(options.rows, options.specialist, options.selection)
+    datasets = dataset_names(options.config, options.overrides)
+    rows = read_rows(options.rows, datasets, options.specialist, options.selection)
     unknown = [name for name in options.only or [] if name not in rows]
     if unknown:
         raise UserError(

@@ -7,9 +7,10 @@
 """The runs of a sweep: where each writes, and with which settings."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,12 +19,12 @@ from torchtune.config._utils import _merge_yaml_and_cli_args
 from yaml import YAMLError
 
 from mos_tune.errors import UserError
-from mos_tune.sweep.rows import SweepRow
-from mos_tune.sweep.selection import take_selection
-from mos_tune.sweep.settings import first_difference
+from mos_tune.training.dataset_sections import check_datasets
 
 CONFIG = "config.yaml"
 """The run's whole config, in its folder."""
+
+_UNREADABLE = (ValueError, OmegaConfBaseException, YAMLError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +69,27 @@ class PlannedRun:
         if (self.directory / "mixture.jsonl").exists():
             if not file.exists():
                 raise UserError(f"{self.directory} has a run that is not of a sweep")
-            different = first_difference(OmegaConf.load(file), self.config)
-            if different is not None:
-                key, there, here = different
-                raise UserError(
-                    f"{self.directory} has a run with {key} {there}, and this sweep has {here}; "
-                    "give another --output, or delete that folder"
-                )
+            _check_same(self.directory, *map(_settings, (OmegaConf.load(file), self.config)))
         file.write_text(OmegaConf.to_yaml(self.config), encoding="utf-8")
+
+
+def dataset_names(base: Path, overrides: Sequence[str]) -> list[str]:
+    """Gives the names of the datasets that all rows share.
+
+    Raises:
+        UserError: If config or overrides cannot be read, or a dataset's section is wrong.
+    """
+    try:
+        config = _merged(base, overrides)
+        check_datasets(config.get("dataset"))
+    except _UNREADABLE as error:
+        raise UserError(f"{base}: {error}") from error
+    return list(config.dataset)
 
 
 def planned_runs(
     base: Path,
-    rows: Mapping[str, SweepRow],
+    rows: Mapping[str, Sequence[str]],
     seeds: Sequence[int],
     *,
     overrides: Sequence[str],
@@ -92,7 +101,7 @@ def planned_runs(
 
     Args:
         base: The config that all rows share.
-        rows: By name.
+        rows: Overrides by name.
         seeds: Of every row.
         overrides: For all rows; a row's own come after them.
         recipe: What ``tune run`` starts.
@@ -103,19 +112,18 @@ def planned_runs(
         The runs, their configs written.
 
     Raises:
-        UserError: If an override cannot be read, a row's selection is missing or of other datasets,
-            or a run with other settings is there already.
+        UserError: If an override cannot be read, a dataset's section is wrong or its selection
+            missing, or a run with other settings is there already.
     """
     runs = []
     for row, of_row in rows.items():
         for seed in seeds:
             directory = output / row / f"seed_{seed}"
-            own = [*overrides, *of_row.overrides, f"seed={seed}", f"output_dir={directory}"]
+            own = [*overrides, *of_row, f"seed={seed}", f"output_dir={directory}"]
             try:
                 config = _merged(base, own)
-                if of_row.dataset is not None:
-                    take_selection(config, of_row.dataset)
-            except (UserError, ValueError, OmegaConfBaseException, YAMLError) as error:
+                check_datasets(config.get("dataset"))
+            except _UNREADABLE as error:
                 raise UserError(f"row {row} on {base}: {error}") from error
             if config.get("checkpoint") is not None:
                 config.resume_from_checkpoint = True
@@ -129,3 +137,24 @@ def planned_runs(
 def _merged(base: Path, overrides: Sequence[str]) -> DictConfig:
     parser = TuneRecipeArgumentParser()
     return _merge_yaml_and_cli_args(*parser.parse_known_args(["--config", str(base), *overrides]))
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    return dict(_flat(OmegaConf.to_container(config)))
+
+
+def _flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict):
+        yield key, node
+        return
+    for name, child in node.items():
+        yield from _flat(child, f"{key}.{name}" if key else str(name))
+
+
+def _check_same(directory: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    for key in {**there, **here}:
+        if there.get(key) != here.get(key):
+            raise UserError(
+                f"{directory} has a run with {key} {there.get(key)}, and this sweep has "
+                f"{here.get(key)}; give another --output, or delete that folder"
+            )

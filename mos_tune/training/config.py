@@ -6,7 +6,6 @@
 
 """Checks of the whole config, before anything is loaded."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,14 +18,12 @@ from mos_tune.checks import check_whole, is_number
 from mos_tune.errors import UserError
 from mos_tune.rewards import Reward
 from mos_tune.training.components import check_options, is_off
+from mos_tune.training.dataset_sections import check_datasets
 
 _REQUIRED = (
     "output_dir tokenizer dataset sampler model checkpointer optimizer loss metric_logger device "
     "dtype seed epochs batch_size gradient_accumulation_steps"
 ).split()
-
-# A dot, "=" or bracket has a meaning in overrides, "/" in the names of metrics.
-_NAME = re.compile(r"[^\s./=\[\]{}$]+( +[^\s./=\[\]{}$]+)*")
 
 _CHECKPOINT_KEYS = ["every_n_steps", "keep_last"]
 _VALIDATION_KEYS = ["every_n_steps", "fraction", "dataset", "max_examples"]
@@ -64,7 +61,7 @@ def check_config(cfg: DictConfig) -> None:
     check_options("metric_logger", cfg.metric_logger, 0, ())
     if not is_off(cfg.get("lr_scheduler")):
         check_options("lr_scheduler", cfg.lr_scheduler, 1, ("num_training_steps", "last_epoch"))
-    _check_datasets(cfg.dataset)
+    check_datasets(cfg.dataset)
     _check_validation(cfg.get("validation"), list(cfg.dataset))
     if not is_off(cfg.get("scorer")) and is_off(cfg.get("reward")):
         raise UserError("reward is null but scorer is not; a scorer learns from a reward")
@@ -139,29 +136,6 @@ def _check_scalars(cfg: DictConfig) -> None:
             raise UserError(f"{key} must be True or False, got {cfg[key]!r}")
     if not isinstance(cfg.output_dir, str) or not cfg.output_dir.strip():
         raise UserError(f"output_dir must be the path of a folder, got {cfg.output_dir!r}")
-
-
-def _check_datasets(datasets: Any) -> None:
-    if not OmegaConf.is_dict(datasets) or "_component_" in datasets:
-        raise UserError(
-            "dataset must map a name to a builder for each dataset, as in "
-            "dataset: {mathematics: {_component_: ...}, medicine: {_component_: ...}}"
-        )
-    for name, section in datasets.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isprintable():
-            raise UserError(
-                f"dataset.{name!r} must have another name: text without blanks at its ends, line "
-                "breaks or any of . / = [ ] { } $, since metrics and command line are made of it"
-            )
-        if name == "mean":
-            raise UserError("dataset.mean must have another name: val_loss/mean is the mean of all")
-        if not OmegaConf.is_dict(section) or section.get("_component_") is None:
-            raise UserError(f"dataset.{name} needs a builder as _component_, got {section}")
-        if section.get("max_epochs") is not None:
-            check_whole(f"dataset.{name}.max_epochs", section.max_epochs)
-        packed = section.get("packed", False)
-        if not isinstance(packed, bool):
-            raise UserError(f"dataset.{name}.packed must be True or False, got {packed!r}")
 
 
 def _check_keys(name: str, section: Any, known: list[str]) -> None:

@@ -8,6 +8,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from omegaconf import DictConfig
@@ -19,8 +20,9 @@ from mos_tune.mixture import hold_out
 from mos_tune.training.components import build
 from mos_tune.training.data_files import fault_of_files
 from mos_tune.training.reading import cannot_be_read, read_examples
+from mos_tune.training.selected import chosen_positions
 
-MIXTURE_OPTIONS = ("max_epochs", "packed")
+MIXTURE_OPTIONS = ("max_epochs", "packed", "selection")
 """What a dataset's section may have beside its builder's own options."""
 
 
@@ -90,7 +92,8 @@ class MixtureData:
     Attributes:
         train (dict[str, Examples]): training examples.
         held_out (dict[str, Examples]): the held-out examples to measure; none without validation.
-        fingerprints (dict[str, str | None]): of every dataset, by its place in the config.
+        fingerprints (dict[str, str | None]): of every dataset and selection, by its place in the
+            config.
         max_epochs (dict[str, int]): of the datasets that may be passed over only so often.
         packed (list[str]): the datasets whose examples are to be packed.
     """
@@ -143,6 +146,13 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
             key = f"validation.dataset.{name}"
             examples, fingerprints[key] = _read(key, validation.dataset[name], tokenizer)
             held_out[name] = examples.some(range(len(examples))[: validation.max_examples])
+        # After the hold-out, so that a run on selected examples is measured on those of any other.
+        if options["selection"] is not None:
+            whole, key = train[name], f"dataset.{name}.selection"
+            chosen = chosen_positions(key, options["selection"], whole.dataset, whole.indices)
+            train[name] = whole.some(chosen)
+            members = repr(train[name].indices).encode()
+            fingerprints[key] = blake2b(members, digest_size=8).hexdigest()
     return MixtureData(train, held_out, fingerprints, max_epochs, packed)
 
 

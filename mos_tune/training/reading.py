@@ -126,9 +126,9 @@ def check_same_examples(here: Mapping[str, str | None], saved: Mapping[str, str 
     for key in [key for key in here if key in saved]:
         if here[key] != saved[key]:
             raise UserError(
-                f"{key} has other examples than the checkpoint was written with: the hash of their "
-                f"tokens and labels is {here[key]}, the checkpoint has {saved[key]}. Have its rows "
-                "changed, or an option of it or of the tokenizer?"
+                f"{key} has other examples than the checkpoint was written with: their hash is "
+                f"{here[key]}, the checkpoint has {saved[key]}. Have its rows changed, or an "
+                "option of it or of the tokenizer?"
             )
 
 

@@ -63,6 +63,14 @@ BAD = {
         "dataset.copy .*open_ended.*: OSError: no file a.json",
     ),
     "packed": ({"dataset.copy.packed": "yes"}, "dataset.copy.packed must be .*, got 'yes'"),
+    "a selection that is no text": (
+        {"dataset.copy.selection": ["a.jsonl"]},
+        r"dataset.copy.selection must be the path of a file .*, got \['a.jsonl'\]",
+    ),
+    "a selection that is not there": (
+        {"dataset.copy.selection": "/nowhere.jsonl"},
+        "dataset.copy.selection /nowhere.jsonl does not exist, or is no file",
+    ),
     "packing without a size": (
         {"dataset.copy.packed": True, "tokenizer.max_seq_len": None},
         "dataset.copy.packed is True, but tokenizer.max_seq_len, its size, is null",

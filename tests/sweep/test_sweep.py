@@ -22,7 +22,7 @@ ROWS = """
 uni: [scorer=null]
 broken: [optimizer.lr=high]
 mos: [scorer.update_every=1, optimizer.lr=0.003]
-random: {dataset: "{selection}/random/config.yaml", overrides: [scorer=null]}
+random: [scorer=null, "dataset.{dataset}.selection={selection}/random/{dataset}.jsonl"]
 """
 
 
@@ -115,7 +115,8 @@ def test_a_sweep(sweep, tmp_path):
     code, out, _ = sweep("--only", "random", "--selection", str(tmp_path / "some"))
     assert code == 0 and out.count("ended before") == 1
     code, _, _ = sweep("--only", "random", "--selection", str(tmp_path / "none"))
-    assert f"row random on {tmp_path}/base.yaml: cannot read {tmp_path}/none/random/config" in code
+    missing = f"{tmp_path}/none/random/count.jsonl does not exist"
+    assert f"row random on {tmp_path}/base.yaml: dataset.count.selection {missing}" in code
 
     # Other settings in the same folder are refused, before anything is run.
     code, out, _ = sweep("--overrides", "optimizer.lr=0.002")
@@ -135,7 +136,7 @@ def test_bad_commands(sweep):
     assert "--processes must be a whole number of at least 1, got 0" in sweep("--processes", "0")[0]
     assert "there is no recipes/none.py" in sweep("--recipe", "recipes/none.py")[0]
     assert ": Command-line overrides must be" in sweep("--overrides", "seed")[0]
-    assert "mos-tune stopped: row uni on " in sweep("--overrides", "seed.x=1", "seed=[")[0]
+    assert "base.yaml: while parsing" in sweep("--overrides", "seed.x=1", "seed=[")[0]
 
 
 def test_a_config_with_checkpoints_goes_on(sweep, tmp_path):

@@ -1,0 +1,98 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""Files that name the examples of a dataset to train on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torchtune import utils
+
+from mos_tune.datasets.rows import json_row
+from mos_tune.errors import UserError
+
+log = utils.get_logger("INFO")
+
+
+def check_selection(key: str, file: Any) -> None:
+    """Check that an option is the path of a file, which takes no reading.
+
+    Args:
+        key (str): the option's place in the config, for the message.
+        file (Any): what the config says.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if not isinstance(file, str):
+        raise UserError(f"{key} must be the path of a file of selected examples, got {file!r}")
+    if not Path(file).is_file():
+        raise UserError(f"{key} {file} does not exist, or is no file")
+
+
+def chosen_positions(key: str, file: str, dataset: Any, training: Sequence[int]) -> list[int]:
+    """Tell which training examples a file selects, and log how many they are.
+
+    Args:
+        key (str): the option's place in the config, for messages.
+        file (str): JSON lines, each with the ``index`` of an example and, as
+            ``recipes/select_examples.py`` writes them, the ``row`` that has to be there.
+        dataset (Any): the dataset as it was built.
+        training (Sequence[int]): the indices of its examples that can be trained on and are not
+            held out.
+
+    Returns:
+        list[int]: positions in ``training``, ascending and at least one.
+
+    Raises:
+        UserError: if the file cannot be read, is of other data or selects no training example.
+    """
+    selected = _read(key, file, dataset)
+    positions = [position for position, index in enumerate(training) if index in selected]
+    others = len(selected) - len(positions)
+    if not positions:
+        raise UserError(f"{key} {file}: all of its {others:,} examples are held out or left out")
+    what = f"{len(positions):,} of {len(training):,} training examples"
+    if others:
+        what += f" ({others:,} of the {len(selected):,} selected are held out or left out)"
+    utils.log_rank_zero(log, f"{key}: {what}")
+    return positions
+
+
+def _read(key: str, file: str, dataset: Any) -> set[int]:
+    try:
+        texts = Path(file).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{key} {file} cannot be read: {error}") from error
+    indices: set[int] = set()
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
+        place = f"line {number} of {key} {file}"
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            line = None
+        if not isinstance(line, dict):
+            raise UserError(f"{place} is no JSON object: {text[:60]!r}")
+        index = line.get("index")
+        if type(index) is not int or not 0 <= index < len(dataset):
+            raise UserError(
+                f"{place} has the index {index!r}; the dataset has {len(dataset):,} examples"
+            )
+        if index in indices:
+            raise UserError(f"{place} has the index {index} once more")
+        if "row" in line and json_row(dataset, index) != line["row"]:
+            raise UserError(
+                f"{place} has another row than the dataset at index {index}; has the dataset "
+                "changed since the examples were selected?"
+            )
+        indices.add(index)
+    if not indices:
+        raise UserError(f"{key} {file} is empty; at least 1 example is needed")
+    return indices
