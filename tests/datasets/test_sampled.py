@@ -9,8 +9,8 @@ import json
 import pytest
 
 from mos_tune.datasets import (
-    mathinstruct_dataset,
-    medinstruct_dataset,
+    math_instruct_dataset,
+    med_instruct_dataset,
     p3_dataset,
     sharegpt_dataset,
 )
@@ -72,7 +72,7 @@ def test_a_fraction_out_of_range_is_refused(build, fraction):
 
 
 @pytest.mark.parametrize(
-    "builder", [mathinstruct_dataset, medinstruct_dataset, sharegpt_dataset, p3_dataset]
+    "builder", [math_instruct_dataset, med_instruct_dataset, sharegpt_dataset, p3_dataset]
 )
 def test_the_paper_s_datasets_refuse_it_before_they_are_loaded(builder):
     with pytest.raises(UserError, match="fraction must be .* got 10"):

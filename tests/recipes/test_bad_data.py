@@ -29,7 +29,7 @@ TALKS = [
 CASES = [{"instruction": f"q{i}", "input": "<noinput>", "output": "a"} for i in range(30)]
 INSTRUCT = {"_component_": "torchtune.datasets.instruct_dataset", "split": "train"}
 SHAREGPT = {"_component_": "mos_tune.datasets.sharegpt_dataset"}
-MEDINSTRUCT = {"_component_": "mos_tune.datasets.medinstruct_dataset"}
+MEDINSTRUCT = {"_component_": "mos_tune.datasets.med_instruct_dataset"}
 
 
 def lines(rows):

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from mos_tune.datasets.medinstruct import medinstruct_dataset
+from mos_tune.datasets.med_instruct import med_instruct_dataset
 from mos_tune.errors import UnusableExample
 from mos_tune.tokenizers import CharTokenizer
 
@@ -27,7 +27,7 @@ def test_the_input_follows_the_instruction_if_there_is_one(tmp_path, context, pr
     row = {"instruction": "Name the illness.", "input": context, "output": "Flu."}
     file.write_text(json.dumps(row) + "\n")
     tokenizer = CharTokenizer()
-    dataset = medinstruct_dataset(
+    dataset = med_instruct_dataset(
         tokenizer, source="json", data_files=str(file), cache_dir=str(tmp_path)
     )
     text = tokenizer.decode(dataset[0]["tokens"], skip_special_tokens=False)
@@ -43,7 +43,7 @@ def test_null_is_an_empty_text_and_makes_a_row_unusable(tmp_path):
         {"instruction": "Name it.", "input": "", "output": None},
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    dataset = medinstruct_dataset(
+    dataset = med_instruct_dataset(
         CharTokenizer(), source="json", data_files=str(file), cache_dir=str(tmp_path)
     )
     assert dataset[0]["tokens"]
@@ -57,7 +57,7 @@ def test_a_part_is_drawn_by_the_seed(tmp_path):
     file.write_text((json.dumps(row) + "\n") * 40)
 
     def drawn(seed):
-        return medinstruct_dataset(
+        return med_instruct_dataset(
             CharTokenizer(),
             source="json",
             data_files=str(file),

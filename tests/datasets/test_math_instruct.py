@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from mos_tune.datasets.mathinstruct import mathinstruct_dataset
+from mos_tune.datasets.math_instruct import math_instruct_dataset
 from mos_tune.errors import UnusableExample
 from mos_tune.tokenizers import CharTokenizer
 
@@ -23,7 +23,7 @@ def load(tmp_path):
 
     def load(rows, **options):
         file.write_text(json.dumps(rows))
-        return mathinstruct_dataset(
+        return math_instruct_dataset(
             CharTokenizer(), source="json", data_files=str(file), cache_dir=str(tmp_path), **options
         )
 

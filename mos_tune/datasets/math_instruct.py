@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""MedInstruct-52k, the paper's medicine dataset."""
+"""MathInstruct, the paper's mathematics dataset."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,31 +17,27 @@ from torchtune.modules.transforms.tokenizers import ModelTokenizer
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
 from mos_tune.datasets.sampled import check_fraction, keep_fraction
 
-NO_INPUT = "<noinput>"
 
-
-def medinstruct_dataset(
+def math_instruct_dataset(
     tokenizer: ModelTokenizer,
     *,
-    source: str = "lavita/AlpaCare-MedInstruct-52k",
+    source: str = "TIGER-Lab/MathInstruct",
     split: str = "train",
     fraction: float = 1.0,
     seed: int = 0,
     **load_dataset_kwargs: Any,
 ) -> Dataset:
-    """Load medical instructions with an optional input and their responses.
+    """Load mathematical questions and their solutions, in words or as programs.
 
-    The input follows the instruction after a blank line. Rows without one carry the marker
-    ``<noinput>`` in its place, which torchtune's ``alpaca_dataset`` would train on as if it were a
-    text. Rows without an instruction or an output are unusable.
+    The rows are sorted by where they come from, which their ``source`` tells, so a part of them has
+    to be drawn at random. Rows without an instruction or an output are unusable.
 
     Args:
         tokenizer (ModelTokenizer): the model's tokenizer.
-        source (str): as in ``datasets.load_dataset``; rows have ``instruction``, ``input`` and
-            ``output``.
+        source (str): as in ``datasets.load_dataset``; rows have ``instruction`` and ``output``.
         split (str): the split to load. Default "train", the only one published.
-        fraction (float): share of the rows to draw, above 0 and at most 1. Default 1.0; the
-            paper's is 0.1.
+        fraction (float): share of the rows to draw, above 0 and at most 1. Default 1.0; the paper's
+            is 0.1.
         seed (int): which rows are drawn. Default 0.
         **load_dataset_kwargs (Any): more arguments of ``datasets.load_dataset``.
 
@@ -51,7 +47,7 @@ def medinstruct_dataset(
     Raises:
         UserError: if ``fraction`` is out of range.
 
-    Source: https://huggingface.co/datasets/lavita/AlpaCare-MedInstruct-52k.
+    Source: https://huggingface.co/datasets/TIGER-Lab/MathInstruct.
     """
     check_fraction(fraction)
     rows = load_dataset(source, split=split, **load_dataset_kwargs)
@@ -59,8 +55,4 @@ def medinstruct_dataset(
 
 
 def _to_messages(row: Mapping[str, Any]) -> list[Message]:
-    context = text_of(row, "input")
-    prompt = text_of(row, "instruction")
-    if context and context.lower() != NO_INPUT:
-        prompt = f"{prompt}\n\n{context}"
-    return prompt_and_response(prompt, text_of(row, "output"))
+    return prompt_and_response(text_of(row, "instruction"), text_of(row, "output"))
