@@ -23,7 +23,6 @@ from mos_tune.training.agreement import check_ranks_agree
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.held_out import held_out_losses
 from mos_tune.training.learned_mixture import LearnedMixture
-from mos_tune.training.packing import pack_sizes
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.run_plan import RunPlan
 from mos_tune.training.tally import Tally
@@ -142,9 +141,7 @@ class MixtureController:
         return {
             "step": self._step,
             "total_steps": self._plan.total_steps,
-            "model": self._plan.model,
-            "datasets": self._plan.data.fingerprints,
-            "packing": pack_sizes(self._plan.sequences),
+            **self._plan.state_dict(),
             **self._mixture.state_dict(),
             "tally": self._tally.state_dict(),
             "since_log": self._since_log,

@@ -62,6 +62,14 @@ class RunPlan:
     model: dict[str, Any]
     ends_early: str
 
+    def state_dict(self) -> dict[str, Any]:
+        """Give what must be the same when a run goes on, beside the mixture's own state."""
+        return {
+            "model": self.model,
+            "datasets": self.data.fingerprints,
+            "packing": pack_sizes(self.sequences),
+        }
+
     def check_saved(self, saved: Mapping[str, Any]) -> None:
         """Check a saved state against the model and the data that there are now.
 

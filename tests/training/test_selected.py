@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from mos_tune.errors import UserError
 from mos_tune.tokenizers import CharTokenizer
 from mos_tune.training.data import load_data
-from mos_tune.training.packing import pack_sizes, training_sequences
+from mos_tune.training.packing import training_sequences
 from mos_tune.training.run_plan import plan_run
 
 SKILL = "mos_tune.datasets.skill_dataset"
@@ -130,11 +130,7 @@ def test_another_selection_than_the_checkpoints_is_refused(tmp_path):
         return plan_run(cfg, seed=0, epochs=1, resume=False)
 
     first = plan([4, 5, 6])
-    saved = {
-        "packing": pack_sizes(first.sequences),
-        "sampler": first.sampler.state_dict(),
-        "datasets": first.data.fingerprints,
-    }
+    saved = {**first.state_dict(), "sampler": first.sampler.state_dict()}
     plan([6, 5, 4]).check_saved(saved)
     with pytest.raises(UserError, match="dataset.copy.selection has other examples than the check"):
         plan([4, 5, 7]).check_saved(saved)
