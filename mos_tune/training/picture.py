@@ -62,7 +62,7 @@ def mixture_figure(run: RunCurves) -> Figure:
     """
     smoothed = run.raw_rewards != run.rewards
     panels: list[tuple[str, str, Curve]] = [
-        ("Mixture", "probability\n(share of examples drawn)", run.probabilities)
+        ("Mixture", f"probability\n(share of {run.unit} drawn)", run.probabilities)
     ]
     if run.rewards:
         panels.append(("Reward", "reward" + "\n(thin: not smoothed)" * smoothed, run.rewards))

@@ -28,6 +28,7 @@ class RunCurves:
     Args:
         names (list[str]): the datasets, in the config's order.
         last_step (int): step of the last event.
+        unit (str): what a draw takes: examples, or where datasets are packed, sequences.
         probabilities (Curve): at the start, after every scorer update, and when one is used up.
         rewards (Curve): after smoothing (Eq. 11), at every update.
         raw_rewards (Curve): before smoothing, at every update.
@@ -38,6 +39,7 @@ class RunCurves:
 
     names: list[str]
     last_step: int = 0
+    unit: str = "examples"
     probabilities: Curve = field(default_factory=list)
     rewards: Curve = field(default_factory=list)
     raw_rewards: Curve = field(default_factory=list)
@@ -47,6 +49,8 @@ class RunCurves:
     def add(self, event: Mapping[str, Any]) -> None:
         """Append one event of mixture.jsonl; kinds that hold no curve count as steps only."""
         self.last_step = event["step"]
+        if event["event"] == "start" and event.get("draws_per_epoch") != event.get("sizes"):
+            self.unit = "sequences"
         if event["event"] in ("start", "update", "used_up"):
             self._append(self.probabilities, event["probabilities"])
         if event["event"] == "update":

@@ -48,6 +48,14 @@ def test_every_event_lands_on_its_curve(write):
     assert run.average_probabilities == {"a": 0.55, "b": 0.45}
 
 
+def test_a_draw_takes_an_example_unless_datasets_are_packed(write):
+    sizes = {"a": 9, "b": 7}
+    alone = START | {"sizes": sizes, "draws_per_epoch": sizes}
+    assert read_curves(write(alone)).unit == "examples"
+    packed = START | {"sizes": sizes, "draws_per_epoch": sizes | {"b": 2}}
+    assert read_curves(write(packed)).unit == "sequences"
+
+
 def test_one_dataset_has_no_separate_mean(write):
     start = START | {"names": ["a"], "probabilities": {"a": 1.0}}
     run = read_curves(write(start, VALIDATION | {"losses": {"a": 2.0}, "mean": 2.0}))
