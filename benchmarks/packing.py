@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", required=True)
     parser.add_argument("--examples", type=int, default=48, help="of each dataset, in the timing")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="0: no timing")
     arguments, overrides = parser.parse_known_args()
     cfg = OmegaConf.merge(OmegaConf.load(arguments.config), OmegaConf.from_dotlist(overrides))
     assert isinstance(cfg, DictConfig)
@@ -126,7 +126,8 @@ def main() -> None:
         )
         chosen = np.random.default_rng(0).permutation(len(examples))[: arguments.examples]
         some.append(examples.some(chosen))
-    compare(cfg, some, arguments.rounds, tokenizer)
+    if arguments.rounds:
+        compare(cfg, some, arguments.rounds, tokenizer)
 
 
 if __name__ == "__main__":
