@@ -105,7 +105,7 @@ def test_a_second_signal_after_the_agent_changes_nothing():
         try:
             raise first
         except SignalException:
-            raise SignalException("Process 1 got signal: 15", signal.SIGTERM)  # noqa: B904
+            raise SignalException("Process 1 got signal: 15", signal.SIGTERM)  # noqa: B904, a handler raises so
     except SignalException as second:
         assert ending(second, second.__traceback__) == (GOES_ON, 75)
 

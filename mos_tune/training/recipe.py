@@ -128,6 +128,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             raise UserError(
                 "the checkpoint to resume from holds no mixture that this version of mos-tune wrote"
             )
+        self._plan.check_saved(self._saved_mixture)
 
     def _setup_data(
         self,

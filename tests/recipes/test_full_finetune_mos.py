@@ -300,6 +300,9 @@ def test_an_interrupted_run_goes_on_at_the_epoch_with_its_mixture(tmp_path):
     shutil.rmtree(whole.directory / "epoch_1")
     refused = tune(settings | {"resume_from_checkpoint": True, "seed": 77}, ok=False)
     assert "mos-tune stopped: seed is 77, the checkpoint has 1" in refused.output
+    settings["dataset"]["sort"] |= {"seed": 5}
+    refused = tune(settings | {"resume_from_checkpoint": True}, ok=False)
+    assert "dataset.sort has other examples than the checkpoint was written with" in refused.output
 
 
 def test_a_run_too_short_for_an_update_still_ends_with_its_model(tmp_path):
