@@ -28,15 +28,18 @@ def packed_settings(recipe, directory, processes):
     return settings, processes
 
 
+def rows_of(run):
+    """The examples that a run drew, in order."""
+    return replay_dataset(
+        CharTokenizer(max_seq_len=64),
+        settings=run.directory.with_suffix(".yaml"),
+        examples=run.directory / "examples.jsonl",
+    )
+
+
 def losses_by_transformers(run):
     """Each step's loss per response token with the base weights, one example at a time."""
-    rows = iter(
-        replay_dataset(
-            CharTokenizer(max_seq_len=64),
-            settings=run.directory.with_suffix(".yaml"),
-            examples=run.directory / "examples.jsonl",
-        )
-    )
+    rows = iter(rows_of(run))
     model, _ = tiny_llama(run.directory.parent / "again")
     means = []
     for examples in run.examples():
@@ -82,22 +85,29 @@ def test_what_a_draw_takes_is_said_and_counted(run):
         assert end["examples"][name] == drawn.count(name)
         assert end["epochs"][name] == end["draws"][name] / per_epoch[name]
         assert (end["examples"][name] > end["draws"][name]) == (name in PACKED)
-        # A prompt and an answer of 8 symbols, or of 3 in the packed one, and few others.
+        # An answer has 8 symbols or 3, and an end token.
         assert end["response_tokens"][name] == (4 if name == "copy" else 9) * drawn.count(name)
-        assert end["tokens"][name] > 2 * end["response_tokens"][name]
+        rows = zip(drawn, rows_of(run), strict=True)
+        assert end["tokens"][name] == sum(len(row["tokens"]) for of, row in rows if of == name)
     # Each example once in each pass.
     copies = [index for step in run.examples() for name, index in step if name == "copy"]
     assert len(set(copies[: sizes["copy"]])) == sizes["copy"]
 
 
-def test_held_out_losses_and_rewards_are_of_whole_examples(run, tmp_path):
+def test_held_out_losses_and_rewards_are_of_whole_examples(tmp_path):
+    # The model stays what it is, so that other draws change nothing of what is measured.
+    still = ("optimizer.lr=0", "max_steps_per_epoch=4")
+    reward = "reward=mos_tune.rewards.TransferabilityReward"
     settings, _ = packed_settings(RECIPE, tmp_path, 1)
+    packed = tune(settings, *still, reward, processes=1)
     for name in PACKED:
         del settings["dataset"][name]["packed"]
-    whole = tune(settings | {"max_steps_per_epoch": 4}, "optimizer.lr=0", processes=1)
-    found, expected = run.events("validation")[0], whole.events("validation")[0]
-    assert found["losses"] == pytest.approx(expected["losses"], abs=1e-6)
-    assert len(run.events("update")) == 3
+    settings["output_dir"] = str(tmp_path / "whole")
+    whole = tune(settings, *still, reward, processes=1)
+    for event, value in (("validation", "losses"), ("update", "raw_rewards")):
+        (found, *_), (expected, *_) = packed.events(event), whole.events(event)
+        assert found[value] == expected[value]
+    assert packed.examples() != whole.examples()
 
 
 def test_one_and_two_processes_train_alike(run, tmp_path):
