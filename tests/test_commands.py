@@ -14,8 +14,8 @@ from helpers.runs import REPOSITORY
 from torchtune.config._parse import TuneRecipeArgumentParser
 from torchtune.config._utils import _merge_yaml_and_cli_args
 
+from mos_tune.components import build, is_off, try_components
 from mos_tune.selection.options import read_options
-from mos_tune.training.components import build, is_off, try_components
 from mos_tune.training.config import check_config, check_reward
 
 COMMAND = re.compile(r"tune run .*?--nproc_per_node (\d+) (recipes/\S+\.py) +(--config configs/.*)")

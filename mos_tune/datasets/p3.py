@@ -13,7 +13,6 @@ from typing import Any
 import datasets
 import numpy as np
 from torch.utils.data import Dataset
-from torchtune import utils
 from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 from tqdm import tqdm
@@ -21,10 +20,9 @@ from tqdm import tqdm
 from mos_tune.checks import check_whole
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
 from mos_tune.datasets.sampled import check_fraction, keep_fraction
+from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.mixture.randomness import counter_based_rng
-
-log = utils.get_logger("INFO")
 
 INPUT, TARGET = "inputs_pretokenized", "targets_pretokenized"
 
@@ -94,7 +92,7 @@ def draw_p3(
     """
     check_whole("examples_per_subset", examples_per_subset)
     names = _all_subsets(source) if subsets is None else list(subsets)
-    _, rank = utils.get_world_size_and_rank()
+    _, rank = get_world_size_and_rank()
     drawn, left_out, small = [], [], 0
     for name in tqdm(names, desc="P3 subsets", disable=rank != 0):
         rows = _load_subset(source, name).get(split)
@@ -112,8 +110,7 @@ def draw_p3(
             f"dataset source {source} has no split {split} in any of its {len(names)} subsets"
         )
     joined = datasets.concatenate_datasets(drawn)
-    utils.log_rank_zero(
-        log,
+    log_rank_zero(
         f"{source}: {len(joined)} examples of {len(drawn)} subsets, {small} of which have fewer "
         f"than {examples_per_subset}; "
         f"{len(left_out)} subsets without split {split}: {left_out}",

@@ -14,8 +14,8 @@ import torch
 from omegaconf import DictConfig
 from torchtune.training import FullModelHFCheckpointer
 
+from mos_tune.components import build
 from mos_tune.errors import UserError
-from mos_tune.training.components import build
 
 
 def exported_checkpoint(checkpoint_dir: str, model_type: str) -> FullModelHFCheckpointer:

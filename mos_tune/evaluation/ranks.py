@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
-from torchtune.utils import get_world_size_and_rank
+
+from mos_tune.distributed import get_world_size_and_rank
 
 # Rank 0 alone downloads and prepares the questions while the others wait for work.
 _PATIENCE = timedelta(days=7)

@@ -21,6 +21,7 @@ from lm_eval.utils import make_table
 from omegaconf import DictConfig, OmegaConf
 from torchtune import training, utils
 
+from mos_tune.components import build
 from mos_tune.errors import UserError
 from mos_tune.evaluation.checkpoint import check_vocabulary
 from mos_tune.evaluation.config import check_config
@@ -30,7 +31,6 @@ from mos_tune.evaluation.questions import load_tasks
 from mos_tune.evaluation.results import write_results
 from mos_tune.evaluation.run_facts import run_name, step_and_mixture
 from mos_tune.evaluation.text import Text
-from mos_tune.training.components import build
 from mos_tune.weight_files import fingerprint, weight_files
 
 SEAM = {

@@ -15,9 +15,9 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor
 from torchtune.training import FullModelHFCheckpointer
-from torchtune.utils import get_world_size_and_rank
 
 from mos_tune.checks import check_whole
+from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError
 
 EMBEDDING_STD = 0.02

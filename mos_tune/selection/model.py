@@ -14,9 +14,9 @@ from torchtune import training
 from torchtune.modules import TransformerDecoder
 from torchtune.modules.peft import get_adapter_params
 
+from mos_tune.components import build
 from mos_tune.errors import UserError
 from mos_tune.training.base_model import check_finite
-from mos_tune.training.components import build
 
 
 def load_model(

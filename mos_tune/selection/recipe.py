@@ -21,6 +21,8 @@ from torchtune.data import CROSS_ENTROPY_IGNORE_IDX, padded_collate_sft
 from torchtune.modules import TransformerDecoder
 from tqdm import tqdm
 
+from mos_tune.components import build
+from mos_tune.distributed import gather, get_world_size_and_rank, log
 from mos_tune.errors import UserError
 from mos_tune.rewards import Probes, measuring
 from mos_tune.selection.choose import HIGHEST, choose_any, choose_hardest
@@ -29,15 +31,11 @@ from mos_tune.selection.files import write_config, write_selection
 from mos_tune.selection.model import load_model
 from mos_tune.selection.options import read_options
 from mos_tune.selection.scores import Scores
-from mos_tune.training.agreement import from_all_ranks
-from mos_tune.training.components import build
 from mos_tune.training.config import check_config
 from mos_tune.training.data import Examples, load_data
 from mos_tune.training.files import check_files
 from mos_tune.training.process_group import TIMEOUT_SECONDS
 from mos_tune.weight_files import fingerprint, weight_files
-
-log = utils.get_logger("INFO")
 
 BATCHES_PER_WRITE = 16
 """Of each rank: what a killed run has to do again at most."""
@@ -70,7 +68,7 @@ class SelectionRecipe:
         if dist.is_torchelastic_launched():
             timeout = timedelta(seconds=cfg.get("timeout_seconds", TIMEOUT_SECONDS))
             dist.init_process_group(training.get_distributed_backend(cfg.device), timeout=timeout)
-        self._world_size, self._rank = utils.get_world_size_and_rank()
+        self._world_size, self._rank = get_world_size_and_rank()
         self._files = ExitStack()
         self._scores: dict[str, Scores] = {}
 
@@ -103,7 +101,7 @@ class SelectionRecipe:
         if self._rank == 0:
             self._open_files()
         scored = {name: set(scores.by_index) for name, scores in self._scores.items()}
-        self._scored: dict[str, set[int]] = from_all_ranks(scored)[0]
+        self._scored: dict[str, set[int]] = gather(scored)[0]
         self._model: TransformerDecoder | None = None
         if any(
             not self._scored[name].issuperset(examples.indices)
@@ -190,7 +188,7 @@ class SelectionRecipe:
     def _longest_first(self, model: TransformerDecoder, examples: Examples) -> Sequence[int]:
         share = range(self._rank, len(examples), self._world_size)
         mine = {position: len(examples[position]["tokens"]) for position in share}
-        lengths = {position: n for part in from_all_ranks(mine) for position, n in part.items()}
+        lengths = {position: n for part in gather(mine) for position, n in part.items()}
         order = sorted(lengths, key=lambda position: (-lengths[position], position))
         longest, limit = lengths[order[0]], getattr(model, "max_seq_len", None)
         if limit is not None and longest > limit:

@@ -15,8 +15,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torchao.dtypes import NF4Tensor
 
+from mos_tune.distributed import gather
 from mos_tune.errors import UserError
-from mos_tune.training.agreement import from_all_ranks
 
 # torch names every weight that does not fit.
 _LONGEST_REASON = 300
@@ -59,7 +59,7 @@ def check_finite(model: nn.Module) -> None:
             local = local.get_original_weight()
         if not torch.isfinite(local).all():
             bad.append(name)
-    everyone = from_all_ranks(bad)
+    everyone = gather(bad)
     for name, _ in model.named_parameters():
         if any(name in names for names in everyone):
             count = len({name for names in everyone for name in names})

@@ -11,13 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from torchtune import utils
-
+from mos_tune.distributed import gather, get_world_size_and_rank, log
 from mos_tune.errors import UserError
-from mos_tune.training.agreement import from_all_ranks
 from mos_tune.training.checkpoint_files import damage
-
-log = utils.get_logger("INFO")
 
 
 def newest_undamaged(folder: Path, group: Any) -> Path | None:
@@ -36,14 +32,14 @@ def newest_undamaged(folder: Path, group: Any) -> Path | None:
     Raises:
         UserError: if there are checkpoints and all are damaged.
     """
-    world_size, rank = utils.get_world_size_and_rank()
+    world_size, rank = get_world_size_and_rank()
     if rank == 0:
         for partial in folder.glob("step_*.partial"):
             shutil.rmtree(partial)
     damaged: dict[Path, str] = {}
     # Rank 0's list: on a network file system another rank may not see a new folder yet.
-    for candidate in reversed(from_all_ranks(_complete(folder), group)[0]):
-        faults = from_all_ranks(damage(candidate, rank, world_size), group)
+    for candidate in reversed(gather(_complete(folder), group)[0]):
+        faults = gather(damage(candidate, rank, world_size), group)
         fault = next((fault for fault in faults if fault is not None), None)
         if fault is None:
             if rank == 0:
@@ -65,7 +61,7 @@ def refuse_leftovers(folder: Path, group: Any) -> None:
     Raises:
         UserError: if there is a complete checkpoint.
     """
-    found = from_all_ranks(_complete(folder), group)[0]
+    found = gather(_complete(folder), group)[0]
     if found:
         raise UserError(
             f"resume_from_checkpoint is False, but {folder} has checkpoints of an earlier run up "

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torchtune import utils
 from torchtune.config._errors import InstantiationError
 from torchtune.config._utils import _get_component_from_path
 
 from mos_tune.checks import check_whole, is_number
+from mos_tune.components import check_options, is_off
+from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError
 from mos_tune.rewards import Reward
-from mos_tune.training.components import check_options, is_off
 from mos_tune.training.dataset_sections import check_datasets
 
 _REQUIRED = (
@@ -70,7 +70,7 @@ def check_config(cfg: DictConfig) -> None:
             f"tensor_parallel_dim is {cfg.tensor_parallel_dim}; a mixture is trained with 1, "
             "data-parallel"
         )
-    if cfg.get("fsdp_cpu_offload", False) and utils.get_world_size_and_rank()[0] == 1:
+    if cfg.get("fsdp_cpu_offload", False) and get_world_size_and_rank()[0] == 1:
         raise UserError("fsdp_cpu_offload is True, which needs more than 1 process; use False")
     if cfg.get("enable_async_checkpointing", False):
         raise UserError("enable_async_checkpointing is True; a mixture is saved with False only")

@@ -14,20 +14,17 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torchtune import utils
 
+from mos_tune.distributed import check_ranks_agree, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.mixture import derived_seed
 from mos_tune.rewards import Probes
-from mos_tune.training.agreement import check_ranks_agree
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.held_out import held_out_losses
 from mos_tune.training.learned_mixture import LearnedMixture
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.run_plan import RunPlan
 from mos_tune.training.tally import Tally
-
-log = utils.get_logger("INFO")
 
 
 class MixtureController:
@@ -180,8 +177,7 @@ class MixtureController:
         self._record.used_up(self._step, gone, self._mixture.probabilities)
         for name in gone:
             examples = self._tally.counts()["examples"][name]
-            utils.log_rank_zero(
-                log,
+            log_rank_zero(
                 f"dataset.{name} is used up after step {self._step}: {examples} examples in "
                 f"{self._sampler.epochs[name]:g} passes",
             )

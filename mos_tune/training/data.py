@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 from torch.utils.data import Dataset
 from torchtune.datasets import PackedDataset
 
+from mos_tune.components import build
 from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
-from mos_tune.training.components import build
 from mos_tune.training.data_files import fault_of_files
 from mos_tune.training.reading import cannot_be_read, read_examples
 from mos_tune.training.selected import chosen_positions

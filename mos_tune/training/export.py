@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torchtune import utils
 
+from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError
 from mos_tune.training.checkpoint_loading import reason_of
 
@@ -35,7 +35,7 @@ def finish_exports(client: Any, output_dir: str) -> None:
     def save_checkpoint(*, epoch: int, **state: Any) -> None:
         try:
             stock(epoch=epoch, **state)
-            if utils.get_world_size_and_rank()[1] == 0:
+            if get_world_size_and_rank()[1] == 0:
                 tidy_index(Path(output_dir) / f"epoch_{epoch}")
                 separate_adapter(Path(output_dir) / f"epoch_{epoch}")
         except (torch.distributed.DistError, torch.OutOfMemoryError):

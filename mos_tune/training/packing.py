@@ -10,13 +10,11 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from torchtune import utils
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 
+from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.training.data import Examples, MixtureData, Sequences
-
-log = utils.get_logger("INFO")
 
 
 class Packs(Sequences):
@@ -124,8 +122,7 @@ def training_sequences(data: MixtureData, max_seq_len: int | None) -> dict[str, 
             )
         sequences[name] = packs = Packs(examples, max_seq_len)
         full = sum(examples.lengths) / (max_seq_len * len(packs))
-        utils.log_rank_zero(
-            log,
+        log_rank_zero(
             f"{key}: {len(examples):,} training examples in {len(packs):,} packs of {max_seq_len} "
             f"tokens, {full:.1%} full; a draw takes a pack",
         )

@@ -13,15 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Subset
-from torchtune import utils
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 from tqdm import tqdm
 
 from mos_tune.datasets.rows import raw_row
+from mos_tune.distributed import gather, get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UnusableExample, UserError
-from mos_tune.training.agreement import from_all_ranks
-
-log = utils.get_logger("INFO")
 
 SECONDS_WITHOUT_BAR = 5.0
 _LONGEST_ROW = 200
@@ -61,7 +58,7 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> Reading:
     Raises:
         UserError: on every rank, if an example cannot be read or none can be trained on.
     """
-    world_size, rank = utils.get_world_size_and_rank()
+    world_size, rank = get_world_size_and_rank()
     stops = {getattr(tokenizer, "eos_id", None), *(getattr(tokenizer, "stop_tokens", None) or ())}
     left_out: dict[int, str] = {}
     unreadable: dict[int, str] = {}
@@ -85,7 +82,7 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> Reading:
             continue
         if reason is not None:
             left_out[index] = reason
-    everyone = from_all_ranks((left_out, unreadable, hashes, changing, lengths))
+    everyone = gather((left_out, unreadable, hashes, changing, lengths))
     size = len(dataset)
     all_lengths = np.zeros(size, dtype=np.int32)
     for other, (others_left_out, others_unreadable, _, _, others_lengths) in enumerate(everyone):
@@ -106,13 +103,13 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> Reading:
         said.append(f"{size:,} of {len(whole):,} drawn")
     if left_out:
         said.append(f"{len(left_out):,} of {size:,} left out ({reasons})")
-    utils.log_rank_zero(log, f"{key}: {', '.join(said)}")
+    log_rank_zero(f"{key}: {', '.join(said)}")
     # A sum does not depend on who read what.
     fingerprint: str | None = f"{sum(part[2] for part in everyone) % 2**64:016x}"
     if any(part[3] for part in everyone):
         fingerprint = None
-        utils.log_rank_zero(
-            log, f"{key} gives another example each time one is read; no resume of it is exact"
+        log_rank_zero(
+            f"{key} gives another example each time one is read; no resume of it is exact"
         )
     return Reading(usable, all_lengths[usable].tolist(), fingerprint)
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torchtune import training, utils
+from torchtune import training
 from torchtune.config._utils import _get_component_from_path
 
+from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
@@ -32,8 +33,6 @@ from mos_tune.training.progress import show_mixture
 from mos_tune.training.record import MixtureRecord
 from mos_tune.training.run_plan import plan_run
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
-
-log = utils.get_logger("INFO")
 
 
 class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
@@ -140,7 +139,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
     ) -> MixtureLoader:
         """Give the stock loop the mixture's loader; arguments as in the stock recipe."""
         cfg = self._cfg
-        world_size, rank = utils.get_world_size_and_rank()
+        world_size, rank = get_world_size_and_rank()
         ignore_index = self._loss_fn.ignore_index
         collate = partial(
             _get_component_from_path(collate_fn),
@@ -222,5 +221,5 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         self._finish_checkpoints()
         self._controller.finish()
         if self._plan.ends_early:
-            utils.log_rank_zero(log, self._plan.ends_early)
+            log_rank_zero(self._plan.ends_early)
         self._end_stock()

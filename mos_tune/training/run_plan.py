@@ -6,6 +6,7 @@
 
 """All of a run that is known before its model is loaded."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torchtune import utils
 
+from mos_tune.components import build, is_off, try_components
+from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler
 from mos_tune.rewards import Reward
 from mos_tune.scorers import Scorer
-from mos_tune.training.components import build, is_off, try_components
 from mos_tune.training.config import check_reward
 from mos_tune.training.data import MixtureData, Sequences, load_data
 from mos_tune.training.files import check_files
@@ -27,8 +28,6 @@ from mos_tune.training.packing import check_same_packing, pack_sizes, training_s
 from mos_tune.training.policy import check_scorer
 from mos_tune.training.reading import check_same_examples
 from mos_tune.weight_files import fingerprint, weight_files
-
-log = utils.get_logger("INFO")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +102,7 @@ def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> RunPla
     data = load_data(cfg, tokenizer, seed)
     sequences = training_sequences(data, getattr(tokenizer, "max_seq_len", None))
     sizes = {name: len(one) for name, one in sequences.items()}
-    world_size, _ = utils.get_world_size_and_rank()
+    world_size, _ = get_world_size_and_rank()
     global_batch_size = cfg.batch_size * cfg.gradient_accumulation_steps * world_size
     sampler: MixtureSampler = build(
         "sampler",
@@ -130,18 +129,20 @@ def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> RunPla
             f"The run ends early, at step {total_steps} of {asked_for}: the datasets are then used "
             "up, for all have max_epochs"
         )
-        utils.log_rank_zero(log, ends_early)
+        log_rank_zero(ends_early)
     try_components(cfg, total_steps)
     if scorer is not None and scorer.update_every > total_steps:
-        _warn(
+        log_rank_zero(
             f"scorer.update_every is {scorer.update_every}, but the run has only {total_steps} "
-            "steps: the mixture stays at the prior"
+            "steps: the mixture stays at the prior",
+            level=logging.WARNING,
         )
     for name, size in sizes.items():
         if size < global_batch_size and data.max_epochs.get(name) != 1:
-            _warn(
+            log_rank_zero(
                 f"dataset.{name} has {size} training sequences, fewer than the global batch of "
-                f"{global_batch_size}: a step may take one twice, from two passes"
+                f"{global_batch_size}: a step may take one twice, from two passes",
+                level=logging.WARNING,
             )
     return RunPlan(
         seed=seed,
@@ -178,8 +179,3 @@ def _model(cfg: DictConfig) -> dict[str, Any]:
         files = weight_files(Path(cfg.checkpointer.checkpoint_dir))
         model["checkpointer.checkpoint_dir: the hash of its weights"] = fingerprint(files)
     return model
-
-
-def _warn(message: str) -> None:
-    if utils.get_world_size_and_rank()[1] == 0:
-        log.warning(message)

@@ -11,12 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torchtune import utils
-
 from mos_tune.datasets.rows import json_row
+from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
-
-log = utils.get_logger("INFO")
 
 
 def check_selection(key: str, file: Any) -> None:
@@ -60,7 +57,7 @@ def chosen_positions(key: str, file: str, dataset: Any, training: Sequence[int])
     what = f"{len(positions):,} of {len(training):,} training examples"
     if others:
         what += f" ({others:,} of the {len(selected):,} selected are held out or left out)"
-    utils.log_rank_zero(log, f"{key}: {what}")
+    log_rank_zero(f"{key}: {what}")
     return positions
 
 

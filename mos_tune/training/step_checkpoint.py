@@ -23,11 +23,10 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
 )
 from torch.optim import Optimizer
-from torchtune import utils
 
 from mos_tune import __version__
+from mos_tune.distributed import gather, get_world_size_and_rank
 from mos_tune.errors import UserError
-from mos_tune.training.agreement import from_all_ranks
 from mos_tune.training.checkpoint_files import complete, fingerprint
 from mos_tune.training.checkpoint_folder import (
     newest_undamaged,
@@ -52,7 +51,7 @@ class StepCheckpoints:
     def __init__(self, folder: Path, keep_last: int) -> None:
         self._folder = folder
         self._keep_last = keep_last
-        self._world_size, self._rank = utils.get_world_size_and_rank()
+        self._world_size, self._rank = get_world_size_and_rank()
         # A group of its own, so that the writing thread never meets training's collectives.
         self._group = dist.new_group(backend="gloo")
         self._writer: threading.Thread | None = None
@@ -150,13 +149,13 @@ class StepCheckpoints:
             error = reason_of(reason)
         try:
             # No rank may be left waiting here, whatever happened to it above.
-            ranks = from_all_ranks((files, error), self._group)
+            ranks = gather((files, error), self._group)
             error = next((error for _, error in ranks if error is not None), None)
             if self._rank == 0:
                 error = error or self._complete(step, partial, final, [part for part, _ in ranks])
                 if error is not None:
                     shutil.rmtree(partial, ignore_errors=True)
-            error = from_all_ranks(error, self._group)[0]
+            error = gather(error, self._group)[0]
         except RuntimeError as reason:  # training meets the same, and says so
             self._lost_contact = reason
             return

@@ -15,17 +15,15 @@ import torch.distributed as dist
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchtune import utils
 
+from mos_tune.components import is_off
+from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.launcher import RESUMABLE
 from mos_tune.mixture import MixtureLoader
 from mos_tune.training.checkpoint_loading import SavedStep
-from mos_tune.training.components import is_off
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.run_plan import RunPlan
 from mos_tune.training.step_checkpoint import StepCheckpoints
-
-log = utils.get_logger("INFO")
 
 
 class StepCheckpointRecipe:
@@ -74,7 +72,7 @@ class StepCheckpointRecipe:
         # What the config says of the optimizer counts; all else goes on as it was.
         chosen = {*cfg.optimizer, "lr", "initial_lr"}
         self._checkpoints.load(self._saved_step, self._model, self._optimizers(), chosen)
-        utils.log_rank_zero(log, f"Going on from {self._saved_step.folder}")
+        log_rank_zero(f"Going on from {self._saved_step.folder}")
         return self._saved_step.mixture["step"]
 
     def _save_checkpoint(self, step: int, is_last: bool, cfg: DictConfig) -> None:
@@ -87,7 +85,7 @@ class StepCheckpointRecipe:
             self._checkpoints.save(step, self._model, self._optimizers(), mixture)
         if stop:
             self._checkpoints.wait()
-            if utils.get_world_size_and_rank()[1] == 0:
+            if get_world_size_and_rank()[1] == 0:
                 print(
                     f"\nmos-tune stopped by SIGTERM after step {step}, which is saved",
                     file=sys.stderr,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from mos_tune.components import build, is_off
 from mos_tune.errors import UserError
 from mos_tune.sweep.plan import dataset_names, planned_runs
 from mos_tune.sweep.rows import read_rows
-from mos_tune.training.components import build, is_off
 from mos_tune.training.config import check_config, check_reward
 
 ROOT = Path(__file__).parents[2]

@@ -4,9 +4,10 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Proof that all ranks hold the same state."""
+"""This process among the others: its rank, what every one says, and whether all agree."""
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,39 @@ import torch
 import torch.distributed as dist
 
 from mos_tune.errors import UserError
+
+log = logging.getLogger("mos_tune")
+"""The package's logger: to the root's handlers if there are any, else to stderr."""
+
+
+def get_world_size_and_rank() -> tuple[int, int]:
+    """Give the number of processes and this one's rank; 1 and 0 without a process group."""
+    if not dist.is_initialized():
+        return 1, 0
+    return dist.get_world_size(), dist.get_rank()
+
+
+def log_rank_zero(message: str, level: int = logging.INFO) -> None:
+    """Log a message once, on rank 0."""
+    if get_world_size_and_rank()[1] == 0:
+        if not log.hasHandlers():
+            log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.INFO)
+        log.log(level, message)
+
+
+def gather(value: Any, group: Any = None) -> list[Any]:
+    """Give every rank's value, in the order of ranks; called on all ranks alike.
+
+    Args:
+        value (Any): this rank's, to be pickled.
+        group (Any): the process group of all ranks. Default None: training's own.
+    """
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(values, value, group=group)
+    return values
 
 
 def check_ranks_agree(state: Mapping[str, Any], step: int) -> None:
@@ -29,10 +63,9 @@ def check_ranks_agree(state: Mapping[str, Any], step: int) -> None:
         UserError: on every rank, naming the parts that differ and the ranks that have them
             different from most, or from rank 0.
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if get_world_size_and_rank()[0] == 1:
         return
-    mine = {name: _hash(part) for name, part in state.items()}
-    everyone = from_all_ranks(mine)
+    everyone = gather({name: _hash(part) for name, part in state.items()})
     usual = Counter(tuple(other.items()) for other in everyone).most_common(1)[0][0]
     differing = [rank for rank, other in enumerate(everyone) if tuple(other.items()) != usual]
     if differing:
@@ -44,20 +77,6 @@ def check_ranks_agree(state: Mapping[str, Any], step: int) -> None:
             f"{', '.join(parts)} than rank {one}; going on would train on different mixtures. Are "
             "all ranks on the same data, hardware and software?"
         )
-
-
-def from_all_ranks(value: Any, group: Any = None) -> list[Any]:
-    """Give every rank's value, in the order of ranks; called on all ranks alike.
-
-    Args:
-        value (Any): this rank's, to be pickled.
-        group (Any): the process group of all ranks. Default None: training's own.
-    """
-    if not dist.is_initialized():
-        return [value]
-    values: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(values, value, group=group)
-    return values
 
 
 def _hash(value: Any) -> bytes:

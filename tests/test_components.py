@@ -7,8 +7,8 @@
 import pytest
 from omegaconf import OmegaConf
 
+from mos_tune.components import build, is_off
 from mos_tune.errors import UserError
-from mos_tune.training.components import build, is_off
 
 
 @pytest.mark.parametrize(

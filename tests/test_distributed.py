@@ -9,10 +9,10 @@ import copy
 import torch
 from helpers.ranks import on_ranks
 
+from mos_tune.distributed import check_ranks_agree
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler
 from mos_tune.scorers import MLPScorer
-from mos_tune.training.agreement import check_ranks_agree
 
 
 def state_after_an_update():
