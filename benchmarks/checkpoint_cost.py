@@ -30,7 +30,7 @@ from torchtune import training
 from torchtune.models.convert_weights import tune_to_hf
 from torchtune.models.llama3_2 import llama3_2
 
-from mos_tune.training.step_checkpoint import StepCheckpoints
+from mos_tune.checkpoint.manager import StepCheckpoints
 
 
 def build(shape: argparse.Namespace) -> tuple[torch.nn.Module, torch.optim.Optimizer]:

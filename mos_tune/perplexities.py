@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mos_tune.errors import UserError
-from mos_tune.training.picture_data import MEAN, read_curves
+from mos_tune.metrics.curves import MEAN, read_curves
 
 
 def perplexities(output_dir: Path) -> tuple[int, dict[str, tuple[float, float]]]:

@@ -9,8 +9,8 @@
 from collections.abc import Sequence
 
 from mos_tune.evaluation.table.rows import PROBABILITY, Row, cells
+from mos_tune.metrics.curves import MEAN, read_curves
 from mos_tune.sweep.plan import PlannedRun
-from mos_tune.training.picture_data import MEAN, read_curves
 
 
 def held_out_rows(runs: Sequence[PlannedRun]) -> tuple[list[str], list[Row]]:

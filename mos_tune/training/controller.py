@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from mos_tune.distributed import check_ranks_agree, log_rank_zero
 from mos_tune.errors import UserError
+from mos_tune.metrics.record import MixtureRecord
 from mos_tune.mixture import derived_seed
 from mos_tune.rewards import Probes
 from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.held_out import held_out_losses
 from mos_tune.training.learned_mixture import LearnedMixture
-from mos_tune.training.record import MixtureRecord
 from mos_tune.training.run_plan import RunPlan
 from mos_tune.training.tally import Tally
 

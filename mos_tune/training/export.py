@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from mos_tune.checkpoint.shards import reason_of
 from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError
-from mos_tune.training.checkpoint_loading import reason_of
 
 INDEX = "model.safetensors.index.json"
 

@@ -19,6 +19,7 @@ from torchtune.config._utils import _get_component_from_path
 
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
+from mos_tune.metrics.record import MixtureRecord
 from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
 from mos_tune.training.base_model import BaseModelRecipe
@@ -30,7 +31,6 @@ from mos_tune.training.export import finish_exports
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.process_group import TIMEOUT_SECONDS, join_process_group
 from mos_tune.training.progress import show_mixture
-from mos_tune.training.record import MixtureRecord
 from mos_tune.training.run_plan import plan_run
 from mos_tune.training.step_checkpoint_recipe import StepCheckpointRecipe
 
@@ -182,7 +182,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             # From the last step of an epoch we go on with its export, which may not have happened.
             self.epochs_run = (step - 1) // plan.steps_per_epoch
         if self._saved_mixture is not None:
-            record.cut_back(step)
+            record.truncate_after(step)
         finish_exports(getattr(self, "_checkpoint_client", self), cfg.checkpointer.output_dir)
         show_mixture(
             self.stock,

@@ -44,11 +44,11 @@ class MixtureRecord:
         self._path = output_dir / "mixture.jsonl"
         self._examples_path = output_dir / "examples.jsonl" if log_examples else None
 
-    def cut_back(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Go on with the files of a run that is resumed, less what it wrote after ``step``."""
         if self._log_dict is not None:
             for path in filter(None, (self._path, self._examples_path)):
-                _cut_back(path, step)
+                _truncate_after(path, step)
             self._open("a")
 
     def start(
@@ -127,7 +127,7 @@ class MixtureRecord:
                 file.close()
         if self._mixture is not None:
             # Imported here: matplotlib is of use to one rank only, and only now.
-            from mos_tune.training.picture import draw_mixture
+            from mos_tune.metrics.picture import draw_mixture
 
             draw_mixture(self._path, self._path.with_name("mixture.png"))
 
@@ -151,7 +151,7 @@ def _text_file(path: Path, mode: str) -> TextIO:
     return cast(TextIO, open(path, mode, encoding="utf-8"))
 
 
-def _cut_back(path: Path, step: int) -> None:
+def _truncate_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     shorter = path.with_name(f"{path.name}.new")

@@ -25,15 +25,16 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 
 from mos_tune import __version__
-from mos_tune.distributed import gather, get_world_size_and_rank
-from mos_tune.errors import UserError
-from mos_tune.training.checkpoint_files import complete, fingerprint
-from mos_tune.training.checkpoint_folder import (
+from mos_tune.checkpoint.folder import (
+    fingerprint,
     newest_undamaged,
+    publish,
     refuse_leftovers,
     remove_older,
 )
-from mos_tune.training.checkpoint_loading import STATE, TRAINED, SavedStep, load_shards, reason_of
+from mos_tune.checkpoint.shards import STATE, TRAINED, SavedStep, load_shards, reason_of
+from mos_tune.distributed import gather, get_world_size_and_rank
+from mos_tune.errors import UserError
 
 
 class StepCheckpoints:
@@ -168,7 +169,7 @@ class StepCheckpoints:
         versions = {"torch": torch.__version__, "mos_tune": __version__}
         everything = {name: file for part in files for name, file in part.items()}
         try:
-            complete(partial, final, everything, step=step, world_size=self._world_size, **versions)
+            publish(partial, final, everything, step=step, world_size=self._world_size, **versions)
             remove_older(self._folder, self._keep_last)
         except OSError as reason:
             return reason_of(reason)

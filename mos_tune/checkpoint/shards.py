@@ -23,8 +23,8 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
+from mos_tune.checkpoint.data_only import DataOnlyPlanner, DataOnlyReader
 from mos_tune.errors import UserError
-from mos_tune.training.data_only import DataOnlyPlanner, DataOnlyReader
 
 STATE = "state.pt"
 

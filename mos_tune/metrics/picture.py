@@ -6,7 +6,7 @@
 
 """Draw mixture.png from mixture.jsonl, also of a run that is unfinished or long over.
 
-python -m mos_tune.training.picture OUTPUT_DIR/mixture.jsonl [PNG]
+python -m mos_tune.metrics.picture OUTPUT_DIR/mixture.jsonl [PNG]
 """
 
 import argparse
@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mos_tune.errors import UserError
-from mos_tune.training.picture_data import MEAN, Curve, RunCurves, read_curves
-from mos_tune.training.picture_labels import FONT_SIZE, LABEL_HEIGHT, label_line_ends
+from mos_tune.metrics.curves import MEAN, Curve, RunCurves, read_curves
+from mos_tune.metrics.picture_labels import FONT_SIZE, LABEL_HEIGHT, label_line_ends
 
 # From dark to light, so that they differ in grey too; after Paul Tol's schemes, which
 # readers with any common colour-vision deficiency can tell apart. Dashes and markers back them.

@@ -11,8 +11,8 @@ import sys
 import pytest
 from PIL import Image
 
-from mos_tune.training.picture import draw_mixture, main, mixture_figure
-from mos_tune.training.picture_data import RunCurves
+from mos_tune.metrics.curves import RunCurves
+from mos_tune.metrics.picture import draw_mixture, main, mixture_figure
 
 
 def curves(names, updates=8, validations=3, smoothing=True, last_step=85):
@@ -121,7 +121,7 @@ def test_picture_of_a_run_that_has_only_started(started, tmp_path):
 
 
 def test_command_draws_beside_the_file(started):
-    command = [sys.executable, "-m", "mos_tune.training.picture", str(started)]
+    command = [sys.executable, "-m", "mos_tune.metrics.picture", str(started)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
     assert started.with_name("mixture.png").is_file()

@@ -7,7 +7,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from mos_tune.training.picture_labels import label_line_ends, spread_out
+from mos_tune.metrics.picture_labels import label_line_ends, spread_out
 
 
 def test_labels_that_have_room_stay():

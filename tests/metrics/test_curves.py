@@ -9,7 +9,7 @@ import json
 import pytest
 
 from mos_tune.errors import UserError
-from mos_tune.training.picture_data import MEAN, read_curves
+from mos_tune.metrics.curves import MEAN, read_curves
 
 START = {"event": "start", "step": 0, "names": ["a", "b"], "probabilities": {"a": 0.5, "b": 0.5}}
 VALIDATION = {"event": "validation", "step": 4, "losses": {"a": 2.0, "b": 4.0}, "mean": 3.0}

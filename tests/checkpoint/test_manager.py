@@ -15,11 +15,11 @@ import torch.distributed.checkpoint as dcp
 from helpers.ranks import on_ranks
 from torch.distributed.fsdp import fully_shard
 
+from mos_tune.checkpoint.data_only import DataOnlyReader
+from mos_tune.checkpoint.folder import MANIFEST, damage
+from mos_tune.checkpoint.manager import StepCheckpoints
+from mos_tune.checkpoint.shards import SavedStep
 from mos_tune.errors import UserError
-from mos_tune.training.checkpoint_files import MANIFEST, damage
-from mos_tune.training.checkpoint_loading import SavedStep
-from mos_tune.training.data_only import DataOnlyReader
-from mos_tune.training.step_checkpoint import StepCheckpoints
 
 
 def trained(steps, lr=0.1, seed=0, kind=torch.optim.AdamW):
@@ -245,7 +245,7 @@ def test_no_code_in_a_checkpoint_is_run(steps, tmp_path):
 
 
 def _load_bytes(rank, world_size, folder, victim):
-    from mos_tune.training.data_only import DataOnlyPlanner
+    from mos_tune.checkpoint.data_only import DataOnlyPlanner
 
     # What torch writes for a value that is no tensor.
     dcp.save({"a": {"plain": 3}}, checkpoint_id=folder)

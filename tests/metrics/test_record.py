@@ -9,7 +9,7 @@ import json
 import torch
 from matplotlib.image import imread
 
-from mos_tune.training.record import MixtureRecord
+from mos_tune.metrics.record import MixtureRecord
 
 HALVES = torch.tensor([0.5, 0.5], dtype=torch.float64)
 COUNTS = {"examples": {"a": 1, "b": 1}, "epochs": {"a": 0.5, "b": 0.1}}
@@ -83,7 +83,7 @@ def test_a_resumed_run_goes_on_from_its_step(tmp_path):
     with open(tmp_path / "mixture.jsonl", "a") as file:
         file.write('{"event": "upda')
     second = record(tmp_path, log_examples=True)
-    second.cut_back(2)
+    second.truncate_after(2)
     second.validation(3, HALVES)
     second.examples(3, [("a", 3)])
     assert [line["step"] for line in lines(tmp_path / "mixture.jsonl")] == [0, 1, 2, 3]
