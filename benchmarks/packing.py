@@ -26,9 +26,9 @@ from torch.nn.functional import cross_entropy
 from torchtune import config, training, utils
 from torchtune.data import padded_collate_sft
 
-from mos_tune.training.collate import collate_sequences
-from mos_tune.training.data import Examples, load_data
-from mos_tune.training.packing import Packs
+from mos_tune.data.examples import Examples
+from mos_tune.data.load import load_data
+from mos_tune.data.packing import Packs, collate_sequences
 
 IGNORED = -100
 

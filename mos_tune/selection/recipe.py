@@ -22,6 +22,8 @@ from torchtune.modules import TransformerDecoder
 from tqdm import tqdm
 
 from mos_tune.components import build
+from mos_tune.data.examples import Examples
+from mos_tune.data.load import load_data
 from mos_tune.distributed import gather, get_world_size_and_rank, log
 from mos_tune.errors import UserError
 from mos_tune.rewards import Probes, measuring
@@ -32,7 +34,6 @@ from mos_tune.selection.model import load_model
 from mos_tune.selection.options import read_options
 from mos_tune.selection.scores import Scores
 from mos_tune.training.config import check_config
-from mos_tune.training.data import Examples, load_data
 from mos_tune.training.files import check_files
 from mos_tune.training.process_group import TIMEOUT_SECONDS
 from mos_tune.weight_files import fingerprint, weight_files

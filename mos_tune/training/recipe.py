@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from torchtune import training
 from torchtune.config._utils import _get_component_from_path
 
+from mos_tune.data.packing import collate_sequences
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.metrics.record import MixtureRecord
 from mos_tune.mixture import MixtureLoader
 from mos_tune.rewards import Probes
 from mos_tune.training.base_model import BaseModelRecipe
-from mos_tune.training.collate import collate_sequences
 from mos_tune.training.config import check_config
 from mos_tune.training.controller import MixtureController
 from mos_tune.training.dataset_loss import DatasetLoss

@@ -16,17 +16,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mos_tune.components import build, is_off, try_components
+from mos_tune.data.examples import MixtureData, Sequences
+from mos_tune.data.load import load_data
+from mos_tune.data.packing import check_same_packing, pack_sizes, training_sequences
+from mos_tune.data.scan import check_same_examples
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler
 from mos_tune.rewards import Reward
 from mos_tune.scorers import Scorer
 from mos_tune.training.config import check_reward
-from mos_tune.training.data import MixtureData, Sequences, load_data
 from mos_tune.training.files import check_files
-from mos_tune.training.packing import check_same_packing, pack_sizes, training_sequences
 from mos_tune.training.policy import check_scorer
-from mos_tune.training.reading import check_same_examples
 from mos_tune.weight_files import fingerprint, weight_files
 
 

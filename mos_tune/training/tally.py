@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mos_tune.data.examples import Sequences
 from mos_tune.mixture import MixtureSampler
-from mos_tune.training.data import Sequences
 
 
 class Tally:

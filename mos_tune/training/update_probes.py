@@ -8,9 +8,9 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from mos_tune.data.examples import Examples, MixtureData
 from mos_tune.mixture import derived_seed, probe_indices
 from mos_tune.rewards import Probes, Reward
-from mos_tune.training.data import Examples, MixtureData
 
 
 class UpdateProbes:

@@ -14,8 +14,8 @@ from torchtune.config import instantiate
 from torchtune.modules.peft import set_trainable_params
 
 from mos_tune import rewards
+from mos_tune.data.load import load_data
 from mos_tune.tokenizers import CharTokenizer
-from mos_tune.training.data import load_data
 from mos_tune.training.update_probes import UpdateProbes
 
 

@@ -11,7 +11,7 @@ import json
 from omegaconf import OmegaConf
 from torchtune import config
 
-from mos_tune.training.data import MIXTURE_OPTIONS
+from mos_tune.data.load import MIXTURE_OPTIONS
 
 
 def replay_dataset(tokenizer, *, settings: str, examples: str) -> list[dict]:

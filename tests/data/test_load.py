@@ -7,10 +7,11 @@
 import pytest
 from omegaconf import OmegaConf
 
+from mos_tune.data.examples import Examples
+from mos_tune.data.load import load_data
 from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
 from mos_tune.tokenizers import CharTokenizer
-from mos_tune.training.data import Examples, load_data
 
 TOKENIZER = CharTokenizer(max_seq_len=64)
 SECTION = {"_component_": "mos_tune.datasets.skill_dataset", "skill": "copy"}

@@ -16,15 +16,14 @@ from torch.utils.data import Subset
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 from tqdm import tqdm
 
-from mos_tune.datasets.rows import raw_row
+from mos_tune.data.examples import cannot_be_read
 from mos_tune.distributed import gather, get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UnusableExample, UserError
 
 SECONDS_WITHOUT_BAR = 5.0
-_LONGEST_ROW = 200
 
 
-class Reading(NamedTuple):
+class Scan(NamedTuple):
     """What is known of a dataset once every example is read; the same for any number of ranks.
 
     Attributes:
@@ -39,7 +38,7 @@ class Reading(NamedTuple):
     fingerprint: str | None
 
 
-def read_examples(key: str, dataset: Any, tokenizer: Any) -> Reading:
+def scan_examples(key: str, dataset: Any, tokenizer: Any) -> Scan:
     """Read every example of a dataset; called on all ranks alike.
 
     It costs what tokenising the dataset once costs, shared by the ranks. An example without a
@@ -53,7 +52,7 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> Reading:
         tokenizer (Any): its ``eos_id`` and ``stop_tokens`` are what ends a response.
 
     Returns:
-        Reading: what can be trained on.
+        Scan: what can be trained on.
 
     Raises:
         UserError: on every rank, if an example cannot be read or none can be trained on.
@@ -111,7 +110,7 @@ def read_examples(key: str, dataset: Any, tokenizer: Any) -> Reading:
         log_rank_zero(
             f"{key} gives another example each time one is read; no resume of it is exact"
         )
-    return Reading(usable, all_lengths[usable].tolist(), fingerprint)
+    return Scan(usable, all_lengths[usable].tolist(), fingerprint)
 
 
 def check_same_examples(here: Mapping[str, str | None], saved: Mapping[str, str | None]) -> None:
@@ -127,16 +126,6 @@ def check_same_examples(here: Mapping[str, str | None], saved: Mapping[str, str 
                 f"{here[key]}, the checkpoint has {saved[key]}. Have its rows changed, or an "
                 "option of it or of the tokenizer?"
             )
-
-
-def cannot_be_read(key: str, dataset: Any, index: int, error: Exception) -> str:
-    """Say which example cannot be read, why, and what stands there if that is known."""
-    message = f"{key}: example {index} cannot be read: {type(error).__name__}: {error}"
-    try:
-        row = repr(raw_row(dataset, index))
-    except Exception:  # again the user's code; the message is about the first error
-        return message
-    return f"{message}; its row is {row if len(row) <= _LONGEST_ROW else row[:_LONGEST_ROW] + '…'}"
 
 
 def _hash(index: int, example: Any) -> int:

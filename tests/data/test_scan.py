@@ -10,10 +10,11 @@ import pytest
 from helpers.ranks import on_ranks
 from torch.utils.data import Subset
 
+from mos_tune.data.examples import cannot_be_read
+from mos_tune.data.scan import check_same_examples, scan_examples
 from mos_tune.datasets.rows import RowsDataset
 from mos_tune.errors import UnusableExample, UserError
 from mos_tune.tokenizers import CharTokenizer
-from mos_tune.training.reading import cannot_be_read, check_same_examples, read_examples
 
 TOKENIZER = CharTokenizer()
 MASKED = {"tokens": [1, 9, 8], "labels": [-100, -100, -100]}
@@ -33,7 +34,7 @@ class Rows(list):
 
 def test_what_cannot_be_trained_on_is_left_out_and_counted_by_reason(caplog):
     rows = Rows([GOOD, MASKED, BLANK, UnusableExample("torn"), GOOD, FIRST_ONLY, MASKED])
-    assert read_examples("dataset.a", rows, TOKENIZER).usable == [0, 4]
+    assert scan_examples("dataset.a", rows, TOKENIZER).usable == [0, 4]
     (line,) = caplog.messages
     assert line == (
         "dataset.a: 2 examples, 5 of 7 left out (no response token, all masked or cut off by "
@@ -44,42 +45,42 @@ def test_what_cannot_be_trained_on_is_left_out_and_counted_by_reason(caplog):
 def test_a_part_says_of_how_many_it_was_drawn_and_shows_its_rows(caplog):
     part = Subset(RowsDataset([3, 4, 5, 6], lambda row: [row], None), [1, 3])
     with pytest.raises(UserError, match=r"^dataset.a: example 0 cannot .*; its row is 4; 2 of 2 c"):
-        read_examples("dataset.a", part, TOKENIZER)
-    read_examples("dataset.a", Subset([GOOD, BLANK, GOOD, GOOD], [0, 1, 3]), TOKENIZER)
+        scan_examples("dataset.a", part, TOKENIZER)
+    scan_examples("dataset.a", Subset([GOOD, BLANK, GOOD, GOOD], [0, 1, 3]), TOKENIZER)
     (line,) = caplog.messages
     assert line == "dataset.a: 2 examples, 3 of 4 drawn, 1 of 3 left out (a blank answer: 1)"
 
 
 def test_a_dataset_without_fault_is_counted(caplog):
-    assert read_examples("dataset.a", [GOOD] * 3, TOKENIZER).usable == [0, 1, 2]
+    assert scan_examples("dataset.a", [GOOD] * 3, TOKENIZER).usable == [0, 1, 2]
     assert caplog.messages == ["dataset.a: 3 examples"]
 
 
 def test_a_tokenizer_without_stop_tokens_knows_no_blank_answer():
-    assert read_examples("dataset.a", [BLANK], object())[0] == [0]
+    assert scan_examples("dataset.a", [BLANK], object())[0] == [0]
 
 
 def test_a_dataset_of_nothing_usable_is_refused():
     with pytest.raises(UserError, match=r"^dataset.a: none of its 2 .* \(a blank answer: 2\)$"):
-        read_examples("dataset.a", [BLANK, BLANK], TOKENIZER)
+        scan_examples("dataset.a", [BLANK, BLANK], TOKENIZER)
 
 
 SOME = Rows([GOOD, MASKED, GOOD, UnusableExample("torn"), BLANK])
 
 
 def _on_a_rank(rank, world_size):
-    read = read_examples("dataset.a", SOME, TOKENIZER)
+    read = scan_examples("dataset.a", SOME, TOKENIZER)
     # Only rank 1 reads number 3.
     torn = Rows([GOOD, GOOD, GOOD, OSError("gone"), GOOD])
     try:
-        read_examples("dataset.a", torn, TOKENIZER)
+        scan_examples("dataset.a", torn, TOKENIZER)
     except UserError as error:
         return tuple(read), str(error)  # the answer is loaded with weights_only
 
 
 def test_ranks_share_the_reading_and_say_the_same(tmp_path):
     answers = on_ranks(2, _on_a_rank, tmp_path)
-    alone = read_examples("dataset.a", SOME, TOKENIZER)
+    alone = scan_examples("dataset.a", SOME, TOKENIZER)
     assert alone.usable == [0, 2] and alone.lengths == [len(SOME[i]["tokens"]) for i in (0, 2)]
     assert alone.fingerprint is not None
     expected = (tuple(alone), "dataset.a: example 3 cannot be read: OSError: gone")
@@ -87,7 +88,7 @@ def test_ranks_share_the_reading_and_say_the_same(tmp_path):
 
 
 def fingerprint(rows):
-    return read_examples("dataset.a", Rows(rows), TOKENIZER).fingerprint
+    return scan_examples("dataset.a", Rows(rows), TOKENIZER).fingerprint
 
 
 def test_examples_other_than_the_checkpoints_are_refused():
@@ -117,7 +118,7 @@ def test_a_dataset_that_is_never_the_same_twice_is_reported_and_not_refused(capl
         def __getitem__(self, index):
             return {"tokens": [1, next(self.calls)], "labels": [-100, 9]}
 
-    read = read_examples("dataset.a", Random([0] * 4), TOKENIZER)
+    read = scan_examples("dataset.a", Random([0] * 4), TOKENIZER)
     assert read.usable == [0, 1, 2, 3] and read.fingerprint is None
     assert "dataset.a gives another example each time one is read" in caplog.text
 

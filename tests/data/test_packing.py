@@ -7,14 +7,9 @@
 import numpy as np
 import pytest
 
+from mos_tune.data.examples import Examples, MixtureData
+from mos_tune.data.packing import check_same_packing, pack_sizes, plan_packs, training_sequences
 from mos_tune.errors import UserError
-from mos_tune.training.data import Examples, MixtureData
-from mos_tune.training.packing import (
-    check_same_packing,
-    pack_sizes,
-    plan_packs,
-    training_sequences,
-)
 
 
 def data(lengths, fingerprint="f"):

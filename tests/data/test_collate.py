@@ -14,9 +14,8 @@ from torchtune import config
 from torchtune.data import padded_collate_packed, padded_collate_sft
 from torchtune.datasets import PackedDataset
 
-from mos_tune.training.collate import collate_sequences
-from mos_tune.training.data import Examples
-from mos_tune.training.packing import Packs
+from mos_tune.data.examples import Examples
+from mos_tune.data.packing import Packs, collate_sequences
 
 PAD, SIZE = 3, 48
 

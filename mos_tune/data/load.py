@@ -6,103 +6,22 @@
 
 """The datasets of a run: built, split and checked before the model is loaded."""
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 from omegaconf import DictConfig
-from torch.utils.data import Dataset
 from torchtune.datasets import PackedDataset
 
 from mos_tune.components import build
+from mos_tune.data.examples import Examples, MixtureData
+from mos_tune.data.file_faults import fault_of_files
+from mos_tune.data.scan import scan_examples
+from mos_tune.data.selection_file import chosen_positions
 from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
-from mos_tune.training.data_files import fault_of_files
-from mos_tune.training.reading import cannot_be_read, read_examples
-from mos_tune.training.selected import chosen_positions
 
 MIXTURE_OPTIONS = ("max_epochs", "packed", "selection")
 """What a dataset's section may have beside its builder's own options."""
-
-
-class Sequences(Dataset, ABC):
-    """What is drawn from one dataset: one training sequence at a time."""
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Count the sequences."""
-
-    @abstractmethod
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        """Read one sequence, with ``tokens`` and ``labels``."""
-
-    @abstractmethod
-    def contents(self, position: int) -> tuple[list[int], int]:
-        """Give the examples in one sequence, by their indices in the dataset, and its tokens."""
-
-
-class Examples(Sequences):
-    """Some examples of a dataset, each a sequence; one that cannot be read is reported by name.
-
-    Attributes:
-        key (str): the dataset's place in the config.
-        dataset (Any): the dataset as it was built.
-        indices (list[int]): which of its examples, in order.
-        lengths (list[int]): the tokens of each.
-    """
-
-    def __init__(self, key: str, dataset: Any, indices: list[int], lengths: list[int]) -> None:
-        self.key = key
-        self.dataset = dataset
-        self.indices = indices
-        self.lengths = lengths
-
-    def some(self, positions: Any) -> "Examples":
-        """Give the examples at these positions among them, in that order."""
-        indices = [self.indices[position] for position in positions]
-        lengths = [self.lengths[position] for position in positions]
-        return Examples(self.key, self.dataset, indices, lengths)
-
-    def contents(self, position: int) -> tuple[list[int], int]:
-        """Give the index of one example, and its tokens: as a sequence, it is all there is."""
-        return [self.indices[position]], self.lengths[position]
-
-    def __len__(self) -> int:
-        """Count the examples."""
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        """Read one example.
-
-        Raises:
-            UserError: naming the dataset and the example.
-        """
-        index = self.indices[position]
-        try:
-            return self.dataset[index]
-        except Exception as error:  # the user's builder and files decide what is raised
-            raise UserError(cannot_be_read(self.key, self.dataset, index, error)) from error
-
-
-@dataclass(frozen=True)
-class MixtureData:
-    """Training and held-out examples by dataset name.
-
-    Attributes:
-        train (dict[str, Examples]): training examples.
-        held_out (dict[str, Examples]): the held-out examples to measure; none without validation.
-        fingerprints (dict[str, str | None]): of every dataset and selection, by its place in the
-            config.
-        max_epochs (dict[str, int]): of the datasets that may be passed over only so often.
-        packed (list[str]): the datasets whose examples are to be packed.
-    """
-
-    train: dict[str, Examples]
-    held_out: dict[str, Examples]
-    fingerprints: dict[str, str | None]
-    max_epochs: dict[str, int]
-    packed: list[str]
 
 
 def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
@@ -170,7 +89,7 @@ def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Examples, str 
             raise UserError(f"{key} has no length; a mixture needs map-style datasets") from error
         if size == 0:
             raise UserError(f"{key} is empty; at least 1 example is needed")
-        usable, lengths, fingerprint = read_examples(key, dataset, tokenizer)
+        usable, lengths, fingerprint = scan_examples(key, dataset, tokenizer)
         return Examples(key, dataset, usable, lengths), fingerprint
     except UserError as error:
         fault = fault_of_files(section)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mos_tune.training.data_files import fault_of_files
+from mos_tune.data.file_faults import fault_of_files
 
 NOBODY = 65534
 

@@ -13,10 +13,10 @@ import pytest
 from helpers.runs import config
 from omegaconf import OmegaConf
 
+from mos_tune.data.load import load_data
+from mos_tune.data.packing import training_sequences
 from mos_tune.errors import UserError
 from mos_tune.tokenizers import CharTokenizer
-from mos_tune.training.data import load_data
-from mos_tune.training.packing import training_sequences
 from mos_tune.training.run_plan import plan_run
 
 SKILL = "mos_tune.datasets.skill_dataset"
