@@ -6,32 +6,14 @@
 
 """The examples of a run's datasets, and what is drawn of them."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import Dataset
-
 from mos_tune.datasets.rows import raw_row
 from mos_tune.errors import UserError
+from mos_tune.mixture import Sequences
 
 _LONGEST_ROW = 200
-
-
-class Sequences(Dataset, ABC):
-    """What is drawn from one dataset: one training sequence at a time."""
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Count the sequences."""
-
-    @abstractmethod
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        """Read one sequence, with ``tokens`` and ``labels``."""
-
-    @abstractmethod
-    def contents(self, position: int) -> tuple[list[int], int]:
-        """Give the examples in one sequence, by their indices in the dataset, and its tokens."""
 
 
 class Examples(Sequences):

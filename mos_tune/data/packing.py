@@ -17,9 +17,10 @@ from torch import Tensor
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 from torchtune.modules.attention_utils import create_block_causal_mask, packed_block_causal_mask
 
-from mos_tune.data.examples import Examples, MixtureData, Sequences
+from mos_tune.data.examples import Examples, MixtureData
 from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
+from mos_tune.mixture import Sequences
 
 
 class Packs(Sequences):
@@ -137,24 +138,6 @@ def training_sequences(data: MixtureData, max_seq_len: int | None) -> dict[str, 
 def pack_sizes(sequences: Mapping[str, Sequences]) -> dict[str, int | None]:
     """Give the tokens that a pack of each dataset may hold; None where examples are drawn."""
     return {name: one.size if isinstance(one, Packs) else None for name, one in sequences.items()}
-
-
-def check_same_packing(here: Mapping[str, int | None], saved: Mapping[str, int | None]) -> None:
-    """Compare pack sizes with a checkpoint's; datasets that only one of them has are left out.
-
-    Raises:
-        UserError: naming the first dataset that differs, and both values.
-    """
-    for name in [name for name in here if name in saved]:
-        if here[name] != saved[name]:
-            raise UserError(
-                f"dataset.{name}.packed: here a draw takes {_described(here[name])}, in the "
-                f"checkpoint {_described(saved[name])}"
-            )
-
-
-def _described(size: int | None) -> str:
-    return "an example" if size is None else f"a pack of {size} tokens (tokenizer.max_seq_len)"
 
 
 def collate_sequences(

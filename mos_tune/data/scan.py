@@ -113,21 +113,6 @@ def scan_examples(key: str, dataset: Any, tokenizer: Any) -> Scan:
     return Scan(usable, all_lengths[usable].tolist(), fingerprint)
 
 
-def check_same_examples(here: Mapping[str, str | None], saved: Mapping[str, str | None]) -> None:
-    """Compare fingerprints with a checkpoint's; datasets that only one of them has are left out.
-
-    Raises:
-        UserError: naming the first dataset that differs, and both values.
-    """
-    for key in [key for key in here if key in saved]:
-        if here[key] != saved[key]:
-            raise UserError(
-                f"{key} has other examples than the checkpoint was written with: their hash is "
-                f"{here[key]}, the checkpoint has {saved[key]}. Have its rows changed, or an "
-                "option of it or of the tokenizer?"
-            )
-
-
 def _hash(index: int, example: Any) -> int:
     if isinstance(example, Mapping):
         parts = [np.asarray(example[part], "<i8").tobytes() for part in ("tokens", "labels")]

@@ -14,6 +14,8 @@ from typing import Any, TextIO, cast
 
 from torch import Tensor
 
+from mos_tune.distributed import get_world_size_and_rank
+
 LogDict = Callable[[dict[str, float], int], None]
 
 
@@ -25,20 +27,21 @@ class MixtureRecord:
     Args:
         names (Sequence[str]): the datasets' names.
         output_dir (Path): made if missing.
-        log_dict (LogDict | None): the metric logger's; None on all ranks but 0.
-        log_examples (bool): write every step's examples.
+        log_dict (LogDict | None): a metric logger's, called on rank 0. Default None.
+        log_examples (bool): write every step's examples. Default False.
     """
 
     def __init__(
         self,
         names: Sequence[str],
         output_dir: Path,
-        log_dict: LogDict | None,
+        log_dict: LogDict | None = None,
         *,
-        log_examples: bool,
+        log_examples: bool = False,
     ) -> None:
         self._names = list(names)
-        self._log_dict = log_dict
+        self._writes = get_world_size_and_rank()[1] == 0
+        self._log_dict = log_dict if self._writes else None
         self._mixture: TextIO | None = None
         self._examples: TextIO | None = None
         self._path = output_dir / "mixture.jsonl"
@@ -46,7 +49,7 @@ class MixtureRecord:
 
     def truncate_after(self, step: int) -> None:
         """Go on with the files of a run that is resumed, less what it wrote after ``step``."""
-        if self._log_dict is not None:
+        if self._writes:
             for path in filter(None, (self._path, self._examples_path)):
                 _truncate_after(path, step)
             self._open("a")
@@ -61,7 +64,7 @@ class MixtureRecord:
             draws (Mapping[str, int]): draws in one pass over it: as many, or its packs.
             probabilities (Tensor): the prior, shape ``[N]``.
         """
-        if self._log_dict is not None:
+        if self._writes:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._open("w")
         self._event(
@@ -91,7 +94,7 @@ class MixtureRecord:
         """Write which datasets can be drawn no more, and the mixture of the others."""
         self._event("used_up", step, datasets=names, probabilities=self._named(probabilities))
 
-    def update(
+    def learned(
         self,
         step: int,
         probabilities: Tensor,

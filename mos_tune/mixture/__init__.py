@@ -11,14 +11,18 @@ from mos_tune.mixture.loader import MixtureLoader
 from mos_tune.mixture.prior import tempered_prior
 from mos_tune.mixture.randomness import counter_based_rng, derived_seed
 from mos_tune.mixture.sampler import MixtureSampler
+from mos_tune.mixture.sequences import Sequences, TokenizedExamples, pad_right
 from mos_tune.mixture.subsets import hold_out, probe_indices
 
 __all__ = [
     "MixtureLoader",
     "MixtureSampler",
+    "Sequences",
+    "TokenizedExamples",
     "counter_based_rng",
     "derived_seed",
     "hold_out",
+    "pad_right",
     "probe_indices",
     "restricted",
     "tempered_prior",

@@ -21,6 +21,9 @@ class StepListener(Protocol):
     def probabilities(self) -> Tensor:
         """Give the current mixture, shape ``[N]``; asked for at every step."""
 
+    def on_step_start(self, step: int) -> None:
+        """Do what belongs before the first forward pass of a step."""
+
     def on_draw(self, step: int, sequences: list[tuple[int, int]]) -> None:
         """Learn a step's global batch: dataset number and index of every sequence, in order."""
 
@@ -39,8 +42,9 @@ class MixtureLoader:
 
     A train loop that asks for the first micro-batch of step t has completed step t - 1: the
     optimizer has stepped and the gradients are gone. That is when ``on_step_end(t - 1)`` is called.
-    The last step of an epoch ends when the loop asks for one micro-batch more, so a loop must
-    exhaust the loader and not ``break``.
+    The last step of an epoch ends when the loop asks for one micro-batch more. A trainer that does
+    not exhaust the loader, or saves before it asks for more, calls :meth:`finish` after its
+    optimizer's step.
 
     Args:
         datasets (Sequence[Dataset]): training sequences, in the order of ``sampler.names``.
@@ -86,6 +90,7 @@ class MixtureLoader:
         self._total_steps = total_steps
         self._rank = rank
         self._world_size = world_size
+        self._is_under_way = False
 
     def __len__(self) -> int:
         """Micro-batches of this rank per epoch, one that is not cut short."""
@@ -97,6 +102,7 @@ class MixtureLoader:
         while self.step < min(self._epoch * self._steps_per_epoch, self._total_steps):
             step = self.step + 1
             sequences = self.sampler.draw_step(step, self._listener.probabilities())
+            self._listener.on_step_start(step)
             self._listener.on_draw(step, sequences)
             # Rank r takes every world_size-th one, as torchtune's own distributed sampler does.
             mine = sequences[self._rank :: self._world_size]
@@ -104,9 +110,17 @@ class MixtureLoader:
                 chosen = mine[start : start + self._batch_size]
                 batch = self._collate([self._datasets[number][index] for number, index in chosen])
                 self._listener.on_batch([dataset for dataset, _ in chosen], batch)
+                # Set before it is yielded: until the loop asks for more, this code stands still.
+                self._is_under_way = start + self._batch_size >= len(mine)
                 yield batch
-            self.step = step
-            self._listener.on_step_end(step)
+            self.finish()
+
+    def finish(self) -> None:
+        """End the step whose last micro-batch has been yielded, if that has not happened yet."""
+        if self._is_under_way:
+            self._is_under_way = False
+            self.step += 1
+            self._listener.on_step_end(self.step)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the listener's state: the stock recipes save what their loader gives."""

@@ -169,28 +169,11 @@ class MixtureSampler:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken.
+        """Resume where ``state`` of a sampler with the same datasets and options was taken.
 
         Raises:
-            UserError: if the datasets or an option differ from those of the saved run.
+            UserError: if more was drawn of a dataset than ``max_epochs`` now allows.
         """
-        saved = dict(state["sizes"])
-        if list(saved) != self.names:
-            new = [f"dataset.{name} is new" for name in self.names if name not in saved]
-            gone = [f"dataset.{name} is gone" for name in saved if name not in self.names]
-            raise UserError(
-                f"dataset names are {self.names}, the checkpoint has {list(saved)}: "
-                f"{', '.join(new + gone) or 'their order differs'}"
-            )
-        for name, size in self.sizes.items():
-            if saved[name] != size:
-                raise UserError(
-                    f"dataset.{name} has {size} training sequences, the checkpoint was written "
-                    f"with {saved[name]}"
-                )
-        for key, value in self._options().items():
-            if state["options"][key] != value:
-                raise UserError(f"{key} is {value}, the checkpoint has {state['options'][key]}")
         drawn = [int(state["drawn"][name]) for name in self.names]
         for name, count, limit in zip(self.names, drawn, self._limits, strict=True):
             if count > limit:

@@ -20,13 +20,11 @@ from torchtune.config._utils import _get_component_from_path
 from mos_tune.data.packing import collate_sequences
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
+from mos_tune.learning import DatasetLosses, MixtureController, check_resumes
 from mos_tune.metrics.record import MixtureRecord
 from mos_tune.mixture import MixtureLoader
-from mos_tune.rewards import Probes
 from mos_tune.training.base_model import BaseModelRecipe
 from mos_tune.training.config import check_config
-from mos_tune.training.controller import MixtureController
-from mos_tune.training.dataset_loss import DatasetLoss
 from mos_tune.training.export import finish_exports
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.process_group import TIMEOUT_SECONDS, join_process_group
@@ -104,7 +102,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         self._cfg = cfg
         self._saved_mixture = self._find_checkpoint(cfg)
         if self._saved_mixture is not None:
-            self._plan.check_saved(self._saved_mixture)
+            check_resumes(self._plan, self._saved_mixture, may_be_longer=True)
         # The stock LoRA recipes read this key in any case.
         with_schedule = OmegaConf.merge({"lr_scheduler": None}, cfg)
         try:
@@ -127,7 +125,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             raise UserError(
                 "the checkpoint to resume from holds no mixture that this version of mos-tune wrote"
             )
-        self._plan.check_saved(self._saved_mixture)
+        check_resumes(self._plan, self._saved_mixture, may_be_longer=False)
 
     def _setup_data(
         self,
@@ -150,24 +148,21 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         record = MixtureRecord(
             plan.sampler.names,
             Path(cfg.output_dir),
-            self._metric_logger.log_dict if rank == 0 else None,
+            self._metric_logger.log_dict,
             log_examples=cfg.get("log_examples", False),
         )
+        losses = DatasetLosses(
+            len(plan.sampler.names), ignore_index=ignore_index, device=self._device
+        )
+        losses.watch(self._loss_fn)
         self._controller = MixtureController(
             self._model,
             plan,
-            dataset_loss=DatasetLoss(
-                len(plan.sampler.names), self._loss_fn, ignore_index, self._device
-            ),
-            probes=partial(
-                Probes,
-                collate=collate,
-                batch_size=batch_size,
-                device=self._device,
-                rank=rank,
-                world_size=world_size,
-            ),
+            losses=losses,
             record=record,
+            collate=collate,
+            batch_size=batch_size,
+            device=self._device,
             validate_every=None if cfg.get("validation") is None else cfg.validation.every_n_steps,
             log_every=self._log_every_n_steps,
             after_step=lambda step: self._save_checkpoint(step, step == plan.total_steps, cfg),

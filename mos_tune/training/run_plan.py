@@ -16,76 +16,34 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mos_tune.components import build, is_off, try_components
-from mos_tune.data.examples import MixtureData, Sequences
 from mos_tune.data.load import load_data
-from mos_tune.data.packing import check_same_packing, pack_sizes, training_sequences
-from mos_tune.data.scan import check_same_examples
+from mos_tune.data.packing import pack_sizes, training_sequences
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
+from mos_tune.learning import RunPlan
+from mos_tune.learning.policy import check_scorer
 from mos_tune.mixture import MixtureSampler
-from mos_tune.rewards import Reward
-from mos_tune.scorers import Scorer
 from mos_tune.training.config import check_reward
 from mos_tune.training.files import check_files
-from mos_tune.training.policy import check_scorer
 from mos_tune.weight_files import fingerprint, weight_files
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunPlan:
-    """Data, mixture and number of steps; the same on every rank.
+class RecipePlan(RunPlan):
+    """A run of a recipe, whose stock train loop counts in epochs.
 
     Attributes:
-        seed (int): the run's seed.
-        data (MixtureData): the examples.
-        sequences (dict[str, Sequences]): what is made of the training examples to draw.
-        sampler (MixtureSampler): draws it; holds the prior.
-        scorer (Scorer | None): the policy. None keeps the mixture at the prior.
-        reward (Reward | None): what the policy learns from; there with a scorer.
         epochs (int): of the run.
         steps_per_epoch (int): optimizer steps of an epoch; the last one may be shorter.
-        total_steps (int): optimizer steps of the whole run.
-        model (dict[str, Any]): the config's ``model``; with adapters also a hash of base weights,
-            which are in no checkpoint.
         ends_early (str): why there are fewer than the config asks for; empty if there are not.
     """
 
-    seed: int
-    data: MixtureData
-    sequences: dict[str, Sequences]
-    sampler: MixtureSampler
-    scorer: Scorer | None
-    reward: Reward | None
     epochs: int
     steps_per_epoch: int
-    total_steps: int
-    model: dict[str, Any]
     ends_early: str
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give what must be the same when a run goes on, beside the mixture's own state."""
-        return {
-            "model": self.model,
-            "datasets": self.data.fingerprints,
-            "packing": pack_sizes(self.sequences),
-        }
 
-    def check_saved(self, saved: Mapping[str, Any]) -> None:
-        """Check a saved state against the model and the data that there are now.
-
-        Raises:
-            UserError: naming the dataset or option that differs, and both values.
-        """
-        for key in {**self.model, **saved["model"]}:
-            here, there = self.model.get(key), saved["model"].get(key)
-            if here != there:
-                raise UserError(f"{key} is {here}, the checkpoint has {there}")
-        check_same_packing(pack_sizes(self.sequences), saved["packing"])
-        self.sampler.load_state_dict(saved["sampler"])
-        check_same_examples(self.data.fingerprints, saved["datasets"])
-
-
-def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> RunPlan:
+def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> RecipePlan:
     """Build and check all that a run needs but its model.
 
     Args:
@@ -127,8 +85,8 @@ def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> RunPla
     ends_early = ""
     if total_steps < asked_for:
         ends_early = (
-            f"The run ends early, at step {total_steps} of {asked_for}: the datasets are then used "
-            "up, for all have max_epochs"
+            f"The run ends early, at step {total_steps} of {asked_for}: all datasets have "
+            "max_epochs, and are then exhausted"
         )
         log_rank_zero(ends_early)
     try_components(cfg, total_steps)
@@ -145,10 +103,11 @@ def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> RunPla
                 f"{global_batch_size}: a step may take one twice, from two passes",
                 level=logging.WARNING,
             )
-    return RunPlan(
+    return RecipePlan(
         seed=seed,
-        data=data,
         sequences=sequences,
+        examples=data.train,
+        held_out=data.held_out,
         sampler=sampler,
         scorer=scorer,
         reward=reward,
@@ -156,6 +115,8 @@ def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> RunPla
         steps_per_epoch=of_an_epoch,
         total_steps=total_steps,
         model=_model(cfg),
+        fingerprints=data.fingerprints,
+        pack_sizes=pack_sizes(sequences),
         ends_early=ends_early,
     )
 

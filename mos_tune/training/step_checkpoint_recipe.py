@@ -23,7 +23,7 @@ from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.launcher import RESUMABLE
 from mos_tune.mixture import MixtureLoader
 from mos_tune.training.preemption import Preemption
-from mos_tune.training.run_plan import RunPlan
+from mos_tune.training.run_plan import RecipePlan
 
 
 class StepCheckpointRecipe:
@@ -40,7 +40,7 @@ class StepCheckpointRecipe:
     _optimizer: Any
     _optim_ckpt_wrapper: Any
     _controller: Any
-    _plan: RunPlan
+    _plan: RecipePlan
 
     _checkpoints: StepCheckpoints | None = None
     _saved_step: SavedStep | None = None

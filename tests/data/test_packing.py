@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mos_tune.data.examples import Examples, MixtureData
-from mos_tune.data.packing import check_same_packing, pack_sizes, plan_packs, training_sequences
+from mos_tune.data.packing import pack_sizes, plan_packs, training_sequences
 from mos_tune.errors import UserError
 
 
@@ -71,16 +71,3 @@ def test_only_what_the_config_names_is_packed():
 def test_what_cannot_be_packed_is_refused(lengths, fingerprint, size, message):
     with pytest.raises(UserError, match=message):
         training_sequences(data(lengths, fingerprint), size)
-
-
-@pytest.mark.parametrize(
-    ("here", "message"),
-    [
-        (None, "dataset.a.packed: here a draw takes an example, in the checkpoint a pack of 64"),
-        (32, "a pack of 32 tokens .tokenizer.max_seq_len., in the checkpoint a pack of 64 tokens"),
-    ],
-)
-def test_another_packing_than_the_checkpoints_is_refused(here, message):
-    check_same_packing({"a": 64, "new": 3}, {"gone": None, "a": 64})
-    with pytest.raises(UserError, match=message):
-        check_same_packing({"a": here}, {"a": 64})

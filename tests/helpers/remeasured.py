@@ -15,8 +15,8 @@ from torchtune.modules.peft import set_trainable_params
 
 from mos_tune import rewards
 from mos_tune.data.load import load_data
+from mos_tune.learning.probes import UpdateProbes
 from mos_tune.tokenizers import CharTokenizer
-from mos_tune.training.update_probes import UpdateProbes
 
 
 def measured_again(run: Run) -> torch.Tensor:
@@ -25,7 +25,7 @@ def measured_again(run: Run) -> torch.Tensor:
     reward = instantiate(cfg.reward, list(SIZES))
     data = load_data(cfg, CharTokenizer(max_seq_len=64), cfg.seed)
     update = run.events("update")[-1]["step"] // cfg.scorer.update_every
-    chosen = UpdateProbes(data, reward, probes, cfg.seed).of_update(update)
+    chosen = UpdateProbes(data.train, data.held_out, reward, probes, cfg.seed).of_update(update)
     # A model that knows nothing of adapters, whatever was trained.
     builder = config(run.directory.parent)["model"]
     untouched = torchtune_model(builder, run.directory.parent / "base", "LLAMA3")

@@ -7,6 +7,7 @@
 import json
 
 import torch
+from helpers.ranks import on_ranks
 from matplotlib.image import imread
 
 from mos_tune.metrics.record import MixtureRecord
@@ -24,7 +25,7 @@ def whole_run(record):
     record.validation(0, torch.tensor([1.0, 2.0]))
     record.examples(1, [("a", 1), ("b", 7)])
     record.training(1, torch.tensor([0.25, float("nan")]), HALVES, COUNTS["epochs"])
-    record.update(1, HALVES, HALVES * 2, HALVES * 3, COUNTS, 0.1)
+    record.learned(1, HALVES, HALVES * 2, HALVES * 3, COUNTS, 0.1)
     record.end(1, HALVES, COUNTS)
 
 
@@ -56,9 +57,20 @@ def test_rank_0_writes_events_scalars_and_the_picture(tmp_path):
     assert imread(tmp_path / "new" / "mixture.png").size > 0
 
 
+def _run_of_a_rank(rank, world_size, folder):
+    logged = []
+
+    def log(metrics, step):
+        logged.append(metrics)
+
+    whole_run(MixtureRecord(["a", "b"], folder / str(rank), log, log_examples=True))
+    return len(logged)
+
+
 def test_other_ranks_write_nothing(tmp_path):
-    whole_run(MixtureRecord(["a", "b"], tmp_path / "new", None, log_examples=True))
-    assert not (tmp_path / "new").exists()
+    logged = on_ranks(2, _run_of_a_rank, tmp_path, tmp_path / "runs")
+    assert logged[0] > 0 and logged[1] == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["0"]
 
 
 def record(directory, **options):

@@ -22,6 +22,9 @@ class Listener:
         share = 0.2 + 0.1 * sum(call == "end" for call, *_ in self.calls)
         return torch.tensor([share, 1 - share], dtype=torch.float64)
 
+    def on_step_start(self, step):
+        self.calls.append(("start", step))
+
     def on_draw(self, step, examples):
         self.calls.append(("draw", step, examples))
 
@@ -95,7 +98,7 @@ def test_a_step_ends_before_the_next_is_drawn():
     for _ in one:
         pass
     calls = [call for call, *_ in one._listener.calls]
-    assert calls == ["draw", "batch", "batch", "end"] * 3
+    assert calls == ["start", "draw", "batch", "batch", "end"] * 3
     assert [step for call, step, *_ in one._listener.calls if call == "end"] == [1, 2, 3]
 
 
@@ -132,3 +135,21 @@ def test_the_listener_knows_each_rows_dataset():
 
 def test_state_is_the_listeners():
     assert loader().state_dict() == {"calls": 0}
+
+
+def test_a_loop_that_breaks_off_ends_its_last_step_with_finish():
+    one = loader()
+    batches = iter(one)
+    next(batches)
+    one.finish()  # half of the step's micro-batches are still to come
+    assert one.step == 0
+    next(batches)
+    one.finish()
+    one.finish()
+    assert one.step == 1 and [call for call, *_ in one._listener.calls][-1] == "end"
+    next(batches)
+    ends = [step for call, step, *_ in one._listener.calls if call == "end"]
+    assert ends == [1]
+    whole = loader()
+    assert sum(1 for _ in whole) == len(list(batches)) + 3
+    assert steps_drawn(one) == steps_drawn(whole)

@@ -30,7 +30,9 @@ def run(tmp_path_factory):
 
 
 def test_the_run_ends_when_all_is_used_up_and_says_so(run):
-    message = "The run ends early, at step 10 of 12: the datasets are then used up"
+    message = (
+        "The run ends early, at step 10 of 12: all datasets have max_epochs, and are then exhausted"
+    )
     assert run.output.count(message) == 2
     (end,) = run.events("end")
     assert end["step"] == 10 and sum(end["examples"].values()) == 80
@@ -62,7 +64,7 @@ def test_a_dataset_that_is_used_up_has_probability_0_from_then_on(run):
     for name, step in used_up.items():
         drawn = [dataset for examples in run.examples()[:step] for dataset, _ in examples]
         assert drawn.count(name) == LIMITS[name]
-        assert f"dataset.{name} is used up after step {step}: {LIMITS[name]} ex" in run.output
+        assert f"dataset.{name} is exhausted after step {step}: {LIMITS[name]} ex" in run.output
 
 
 def test_the_scorer_learns_the_shares_of_those_left(run):

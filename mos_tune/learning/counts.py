@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mos_tune.data.examples import Sequences
-from mos_tune.mixture import MixtureSampler
+from mos_tune.mixture import MixtureSampler, Sequences
 
 
-class Tally:
+class Counts:
     """Count draws, examples, tokens and response tokens; the same on every rank.
 
     A probability is a share of draws, and a draw takes one sequence: an example or a pack. The loss
@@ -59,7 +58,7 @@ class Tally:
         """Give the mean of the mixture over so many steps, shape ``[N]``."""
         return self._probability_sum / max(1, steps)
 
-    def counts(self) -> dict[str, dict[str, Any]]:
+    def by_unit(self) -> dict[str, dict[str, Any]]:
         """Give the counts by unit and dataset name, and the passes over each dataset."""
         examples, tokens = self._examples_and_tokens.unbind(dim=1)
         units = {"examples": examples, "tokens": tokens, "response_tokens": self._response_tokens}
@@ -81,7 +80,7 @@ class Tally:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on where ``state`` was taken."""
+        """Resume where ``state`` was taken."""
         self._examples_and_tokens = state["examples_and_tokens"]
         self._response_tokens = state["response_tokens"]
         self._probability_sum = state["probability_sum"]

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mos_tune.errors import UserError
+from mos_tune.learning.policy import check_scorer, current_mixture
 from mos_tune.scorers import MLPScorer
-from mos_tune.training.policy import check_scorer, current_mixture
 
 PRIOR = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
 ALL = torch.ones(3, dtype=torch.bool)

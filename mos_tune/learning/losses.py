@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Training loss per dataset, taken from what the stock loop hands to its loss."""
+"""Loss per dataset: of what is trained on, and of what is held out."""
 
 from typing import Any
 
@@ -13,30 +13,36 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mos_tune.rewards import ProbeBatch, Probes, measuring, response_log_likelihood
 from mos_tune.rewards.forward import NUM_CHUNKS
 
 
-class DatasetLoss:
-    """Sum the loss over response tokens, and count these, for every dataset.
+class DatasetLosses:
+    """Sum the training loss over response tokens, and count these, for every dataset.
 
-    A forward hook on the loss module sees logits and labels of each micro-batch. Of a micro-batch
-    from one dataset the loss is known already; only a mixed one costs a pass over the logits again,
-    without gradient and in chunks.
+    A trainer hands over logits and labels of each micro-batch with :meth:`add`, or has
+    :meth:`watch` take them from its loss module.
 
     Args:
         num_datasets (int): N.
-        loss_fn (nn.Module): the recipe's loss, called with logits and shifted labels.
-        ignore_index (int): label of tokens that are no response.
-        device (torch.device): where the sums are kept between two steps.
+        ignore_index (int): label of tokens that are no response. Default -100.
+        device (torch.device | None): where the sums are kept between two steps, the model's.
+            Default None: the CPU.
     """
 
     def __init__(
-        self, num_datasets: int, loss_fn: nn.Module, ignore_index: int, device: torch.device
+        self, num_datasets: int, *, ignore_index: int = -100, device: torch.device | None = None
     ) -> None:
         self._sums = torch.zeros(num_datasets, 2, dtype=torch.float64, device=device)
         self._ignore_index = ignore_index
         self._datasets = torch.empty(0, dtype=torch.int64)
         self._has_response = True
+
+    def watch(self, loss_fn: nn.Module) -> None:
+        """Take what a loss module is called with: logits, whole or in chunks, and shifted labels.
+
+        The module then gives 0 for a micro-batch without a response token, and not nan.
+        """
         loss_fn.register_forward_hook(self._after_loss)
 
     def begin(self, datasets: list[int], batch: dict[str, Tensor]) -> None:
@@ -63,13 +69,27 @@ class DatasetLoss:
             # The mean over no token is 0 / 0. Such a micro-batch weighs nothing, but its backward
             # pass must still meet the other ranks', and its sum is in float32 as theirs.
             return torch.stack([piece.sum(dtype=torch.float32) for piece in pieces]).sum() * 0.0
-        with torch.no_grad():
-            if len(self._datasets.unique()) == 1:
-                count = (labels != self._ignore_index).sum()
-                self._sums[self._datasets[0]] += torch.stack([loss.detach() * count, count])
-            else:
-                self._add_rows(pieces, labels)
+        self.add(pieces, labels, loss)
         return loss
+
+    @torch.no_grad()
+    def add(
+        self, logits: Tensor | list[Tensor], labels: Tensor, mean_loss: Tensor | None = None
+    ) -> None:
+        """Add the micro-batch that :meth:`begin` announced.
+
+        Args:
+            logits (Tensor | list[Tensor]): ``[b, s, v]``, or chunks of it along s.
+            labels (Tensor): what follows each position: shifted by one, ``[b, s]``.
+            mean_loss (Tensor | None): the mean over its response tokens, if it is known: of a
+                micro-batch from one dataset it is all that is needed. Default None: the loss is
+                computed, in chunks and without gradient, as it is of a mixed micro-batch.
+        """
+        if mean_loss is not None and len(self._datasets.unique()) == 1:
+            count = (labels != self._ignore_index).sum()
+            self._sums[self._datasets[0]] += torch.stack([mean_loss.detach() * count, count])
+        else:
+            self._add_rows(list(logits) if isinstance(logits, (list, tuple)) else [logits], labels)
 
     def _add_rows(self, pieces: list[Tensor], labels: Tensor) -> None:
         batch_size = len(self._datasets)
@@ -90,3 +110,23 @@ class DatasetLoss:
             per_row[:, 0] += losses.double().sum(dim=1)
             per_row[:, 1] += (target != self._ignore_index).sum(dim=1)
         self._sums.index_add_(0, self._datasets.to(labels.device), per_row)
+
+
+def held_out_losses(model: nn.Module, probes: Probes) -> Tensor:
+    """Compute the mean loss per response token of each dataset's held-out examples.
+
+    Args:
+        model (nn.Module): the model as it is now.
+        probes (Probes): the held-out examples, the same ones every time.
+
+    Returns:
+        Tensor: float64 losses in nats per response token, shape ``[N]``.
+    """
+
+    def loss_and_count(batch: ProbeBatch) -> Tensor:
+        total, count = response_log_likelihood(model, batch.tokens, batch.labels)
+        return torch.stack([-total, count], dim=1)
+
+    with measuring(model):
+        loss, count = probes.sum(loss_and_count).unbind(dim=1)
+    return loss / count

@@ -7,8 +7,10 @@
 """The examples that a reward measures: a function of seed, dataset and update."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from mos_tune.data.examples import Examples, MixtureData
+from torch.utils.data import Dataset
+
 from mos_tune.mixture import derived_seed, probe_indices
 from mos_tune.rewards import Probes, Reward
 
@@ -17,16 +19,23 @@ class UpdateProbes:
     """Choose the probes of every scorer update, past and to come, without state.
 
     Args:
-        data (MixtureData): the examples.
+        examples (Mapping[str, Dataset]): the training examples of each dataset.
+        held_out (Mapping[str, Dataset]): the held-out ones.
         reward (Reward): says how many of each dataset, and whether held-out ones too.
         probes (Callable[..., Probes]): makes probes of datasets and indices.
         seed (int): the run's seed.
     """
 
     def __init__(
-        self, data: MixtureData, reward: Reward, probes: Callable[..., Probes], seed: int
+        self,
+        examples: Mapping[str, Dataset],
+        held_out: Mapping[str, Dataset],
+        reward: Reward,
+        probes: Callable[..., Probes],
+        seed: int,
     ) -> None:
-        self._data = data
+        self._examples = examples
+        self._held_out = held_out
         self._reward = reward
         self._probes = probes
         self._seed = seed
@@ -35,23 +44,23 @@ class UpdateProbes:
         """Give the probes of one update, counted from 1."""
         held_out = None
         if self._reward.needs_held_out:
-            indices = self._indices(self._data.held_out, update, "validation.")
-            held_out = self._probes(self._data.held_out, indices)
+            indices = self._indices(self._held_out, update, "validation.")
+            held_out = self._probes(self._held_out, indices)
         seed = derived_seed(self._seed, "reward", update)
-        indices = self._indices(self._data.train, update)
-        return self._probes(self._data.train, indices, held_out=held_out, seed=seed)
+        indices = self._indices(self._examples, update)
+        return self._probes(self._examples, indices, held_out=held_out, seed=seed)
 
     def of_all(self, updates: Iterable[int]) -> Probes:
         """Give the training examples of several updates, each once."""
-        chosen = [self._indices(self._data.train, update) for update in updates]
+        chosen = [self._indices(self._examples, update) for update in updates]
         indices = {
             name: sorted({index for one in chosen for index in one[name]})
-            for name in self._data.train
+            for name in self._examples
         }
-        return self._probes(self._data.train, indices)
+        return self._probes(self._examples, indices)
 
     def _indices(
-        self, parts: Mapping[str, Examples], update: int, prefix: str = ""
+        self, parts: Mapping[str, Any], update: int, prefix: str = ""
     ) -> dict[str, list[int]]:
         seed, count = self._seed, self._reward.batch_size
         return {

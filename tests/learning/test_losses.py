@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchtune.modules.loss import CEWithChunkedOutputLoss
 
-from mos_tune.training.dataset_loss import DatasetLoss
+from mos_tune.learning import DatasetLosses
 
 VOCAB, ROWS, LENGTH = 11, 4, 18
 
@@ -51,7 +51,8 @@ def expected(logits, labels, datasets, count):
 def test_sums_are_those_of_every_datasets_rows(make_loss, datasets):
     loss_fn = make_loss()
     plain = make_loss()
-    ledger = DatasetLoss(3, loss_fn, -100, torch.device("cpu"))
+    ledger = DatasetLosses(3)
+    ledger.watch(loss_fn)
     total = torch.zeros(3, 2, dtype=torch.float64)
     for seed in (0, 1):
         logits, labels = batch(seed)
@@ -70,7 +71,8 @@ def test_a_micro_batch_without_response_weighs_nothing(make_loss, dtype):
     logits, labels = batch(silent_rows=range(ROWS))
     logits = logits.detach().to(dtype).requires_grad_()
     assert as_the_stock_loop(loss_fn, logits, labels).isnan()
-    ledger = DatasetLoss(3, loss_fn, -100, torch.device("cpu"))
+    ledger = DatasetLosses(3)
+    ledger.watch(loss_fn)
     ledger.begin([0, 1, 1, 2], {"labels": labels})
     loss = as_the_stock_loop(loss_fn, logits, labels)
     loss.backward()

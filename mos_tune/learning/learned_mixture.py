@@ -1,0 +1,112 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+"""The mixture, and how it is learned."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from mos_tune.errors import UserError
+from mos_tune.learning.policy import current_mixture
+from mos_tune.learning.probes import UpdateProbes
+from mos_tune.mixture import MixtureSampler
+from mos_tune.rewards import Reward, measuring
+from mos_tune.scorers import Scorer
+
+
+class LearnedMixture:
+    """Hold the probabilities to draw with, and learn them if there is a scorer.
+
+    Args:
+        sampler (MixtureSampler): holds the prior, and knows which datasets may be drawn.
+        scorer (Scorer | None): the policy; None keeps the mixture at the prior.
+        reward (Reward | None): what the policy learns from.
+        probes (UpdateProbes | None): what the reward measures.
+
+    Attributes:
+        available (Tensor): which datasets may be drawn, bool, shape ``[N]``.
+        probabilities (Tensor): float64, shape ``[N]``.
+    """
+
+    def __init__(
+        self,
+        sampler: MixtureSampler,
+        scorer: Scorer | None,
+        reward: Reward | None,
+        probes: UpdateProbes | None,
+    ) -> None:
+        self._sampler, self._scorer, self._reward = sampler, scorer, reward
+        self._probes = probes
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.available = self._sampler.available
+        self.probabilities = current_mixture(self._scorer, self._sampler.prior, self.available)
+
+    def prepare(self, model: nn.Module, *, steps: range) -> None:
+        """Let the reward measure the untouched model on the probes of all updates to come.
+
+        Args:
+            model (nn.Module): theta_0.
+            steps (range): the optimizer steps to come.
+        """
+        if self._scorer is None or self._reward is None or self._probes is None:
+            return
+        every = self._scorer.update_every
+        updates = [step // every for step in steps if step % every == 0]
+        if updates:
+            with measuring(model):
+                self._reward.prepare(model, self._probes.of_all(updates))
+
+    def note_exhausted(self) -> list[str]:
+        """Draw no more from datasets that have nothing left, and name those that are new to it."""
+        gone = (self.available & ~self._sampler.available).nonzero().flatten().tolist()
+        if gone:
+            self._refresh()
+        return [self._sampler.names[dataset] for dataset in gone]
+
+    def learn(self, model: nn.Module, step: int) -> tuple[Tensor, Tensor] | None:
+        """Measure, smooth and learn if it is time, and something is left to draw.
+
+        Returns:
+            tuple[Tensor, Tensor] | None: raw and smoothed rewards, shape ``[N]``; None when it is
+                not time.
+        """
+        if self._scorer is None or self._reward is None or self._probes is None:
+            return None
+        number, remainder = divmod(step, self._scorer.update_every)
+        if remainder or not self.available.any():
+            return None
+        with measuring(model):
+            raw, smoothed = self._reward.update(model, self._probes.of_update(number))
+        self._scorer.update(smoothed, self.available)
+        self._refresh()
+        return raw, smoothed
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state of sampler, scorer and reward."""
+        return {
+            "sampler": self._sampler.state_dict(),
+            "scorer": None if self._scorer is None else self._scorer.state_dict(),
+            "reward": None if self._reward is None else self._reward.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume where ``state`` was taken.
+
+        Raises:
+            UserError: if scorer or reward do not take it.
+        """
+        self._sampler.load_state_dict(state["sampler"])
+        for key, part in (("scorer", self._scorer), ("reward", self._reward)):
+            if part is not None:
+                try:
+                    part.load_state_dict(state[key])
+                except (KeyError, RuntimeError, ValueError) as error:
+                    raise UserError(f"{key} differs from the checkpoint's: {error}") from error
+        self._refresh()
