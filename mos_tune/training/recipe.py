@@ -148,7 +148,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         record = MixtureRecord(
             plan.sampler.names,
             Path(cfg.output_dir),
-            self._metric_logger.log_dict,
+            self._metric_logger.log_dict if rank == 0 else None,
             log_examples=cfg.get("log_examples", False),
         )
         losses = DatasetLosses(
