@@ -17,8 +17,7 @@ from torch import Tensor
 from torchtune.training import FullModelHFCheckpointer
 from torchtune.utils import get_world_size_and_rank
 
-from mos_tune.checks import check_whole
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 
 EMBEDDING_STD = 0.02
 

@@ -14,8 +14,7 @@ from torchtune import utils
 from torchtune.config._errors import InstantiationError
 from torchtune.config._utils import _get_component_from_path
 
-from mos_tune.checks import check_whole, is_number
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole, is_number
 from mos_tune.rewards import Reward
 from mos_tune.training.components import check_options, is_off
 from mos_tune.training.dataset_sections import check_datasets

@@ -11,8 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mos_tune.checks import check_whole
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 from mos_tune.training.selected import check_selection
 
 # A dot, "=" or bracket has a meaning in overrides, "/" in the names of metrics.
