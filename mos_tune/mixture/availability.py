@@ -25,7 +25,8 @@ def renormalized(probabilities: Tensor, available: Tensor) -> Tensor:
         ValueError: if no dataset is available.
 
     Example:
-        >>> renormalized(torch.tensor([0.5, 0.25, 0.25]), torch.tensor([False, True, True])).tolist()
+        >>> half = torch.tensor([0.5, 0.25, 0.25])
+        >>> renormalized(half, torch.tensor([False, True, True])).tolist()
         [0.0, 0.5, 0.5]
     """
     if not available.any():
