@@ -4,7 +4,10 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The error that a user can mend: shown as one line, without a traceback."""
+"""The error that a user can mend, shown as one line without a traceback, and its checks."""
+
+import math
+from typing import Any
 
 
 class UserError(ValueError):
@@ -21,3 +24,23 @@ class UnusableExample(ValueError):
     A dataset raises it from ``__getitem__``. Before training every example is read once, and those
     that raise it are left out, counted by reason and reported with the dataset's name.
     """
+
+
+def check_whole(key: str, value: Any, low: int = 1) -> None:
+    """Check that an option is a whole number; True and "1" are none.
+
+    Args:
+        key (str): the option's place in the config, for the message.
+        value (Any): what the config says.
+        low (int): smallest value allowed. Default 1.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise UserError(f"{key} must be a whole number of at least {low}, got {value!r}")
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a finite number; True and "1.0" are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

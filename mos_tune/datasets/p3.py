@@ -17,11 +17,10 @@ from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 from tqdm import tqdm
 
-from mos_tune.checks import check_whole
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
 from mos_tune.datasets.sampled import check_fraction, keep_fraction
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 from mos_tune.mixture.randomness import counter_based_rng
 
 INPUT, TARGET = "inputs_pretokenized", "targets_pretokenized"

@@ -14,8 +14,7 @@ from torch.utils.data import Dataset, Subset
 from torchtune import config
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.checks import is_number
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, is_number
 from mos_tune.mixture.randomness import counter_based_rng
 
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.checks import check_whole, is_number
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole, is_number
 from mos_tune.mixture.randomness import counter_based_rng
 
 MAX_DIFFICULTY = 10

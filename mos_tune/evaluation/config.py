@@ -7,12 +7,11 @@
 """Checks of the evaluation's config, before anything is loaded."""
 
 from importlib.metadata import version
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 
 OLDEST_LM_EVAL = "0.4.5"
 
@@ -42,15 +41,10 @@ def check_config(cfg: DictConfig) -> None:
     if not OmegaConf.is_list(cfg.tasks) or not cfg.tasks:
         raise UserError(f"tasks is {cfg.tasks}; expected a list, such as tasks=[mmlu]")
     for key in ("batch_size", "max_seq_length"):
-        _whole(key, cfg[key], 1)
+        check_whole(key, cfg[key])
     for key in ("limit", "num_fewshot"):
         if cfg.get(key) is not None:
-            _whole(key, cfg[key], 1 if key == "limit" else 0)
+            check_whole(key, cfg[key], 1 if key == "limit" else 0)
     for key in ("fewshot_as_multiturn", "system_instruction"):
         if cfg.get(key) and not cfg.get("apply_chat_template", False):
             raise UserError(f"{key} is {cfg[key]}, which needs apply_chat_template: True")
-
-
-def _whole(key: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{key} must be a whole number of at least {least}, got {value}")

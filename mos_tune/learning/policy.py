@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mos_tune.errors import UserError
-from mos_tune.mixture import restricted
+from mos_tune.mixture import renormalized
 from mos_tune.scorers import Scorer
 
 
@@ -55,7 +55,7 @@ def current_mixture(scorer: Scorer | None, prior: Tensor, available: Tensor) -> 
     if not available.any():
         return torch.zeros_like(prior)
     if scorer is None:
-        return restricted(prior, available)
+        return renormalized(prior, available)
     given = scorer.probabilities(available).detach().double()
     right = given.shape == prior.shape and bool((given >= 0).all()) and not given[~available].any()
     # nan fails the first comparison, infinity this one.

@@ -6,7 +6,7 @@
 
 """Which example comes next: prior, draws, held-out split, loader. Knows torch, not torchtune."""
 
-from mos_tune.mixture.availability import restricted
+from mos_tune.mixture.availability import renormalized
 from mos_tune.mixture.loader import MixtureLoader
 from mos_tune.mixture.prior import tempered_prior
 from mos_tune.mixture.randomness import counter_based_rng, derived_seed
@@ -24,6 +24,6 @@ __all__ = [
     "hold_out",
     "pad_right",
     "probe_indices",
-    "restricted",
+    "renormalized",
     "tempered_prior",
 ]

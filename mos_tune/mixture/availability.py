@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def restricted(probabilities: Tensor, available: Tensor) -> Tensor:
+def renormalized(probabilities: Tensor, available: Tensor) -> Tensor:
     """Set unavailable datasets to 0 and make the others sum to 1.
 
     Args:
@@ -25,7 +25,8 @@ def restricted(probabilities: Tensor, available: Tensor) -> Tensor:
         ValueError: if no dataset is available.
 
     Example:
-        >>> restricted(torch.tensor([0.5, 0.25, 0.25]), torch.tensor([False, True, True])).tolist()
+        >>> half = torch.tensor([0.5, 0.25, 0.25])
+        >>> renormalized(half, torch.tensor([False, True, True])).tolist()
         [0.0, 0.5, 0.5]
     """
     if not available.any():

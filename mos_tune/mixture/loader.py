@@ -93,7 +93,7 @@ class MixtureLoader:
         self._is_under_way = False
 
     def __len__(self) -> int:
-        """Micro-batches of this rank per epoch, one that is not cut short."""
+        """Count this rank's micro-batches per epoch, one that is not cut short."""
         return self._steps_per_epoch * self._accumulation_steps
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:

@@ -8,8 +8,7 @@
 
 import numpy as np
 
-from mos_tune.checks import is_number
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, is_number
 from mos_tune.mixture.randomness import counter_based_rng
 
 

@@ -16,9 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchtune.training import FullModelHFCheckpointer
 
-from mos_tune.checks import check_whole
 from mos_tune.distributed import get_world_size_and_rank
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 
 EMBEDDING_STD = 0.02
 

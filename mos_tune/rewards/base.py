@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from mos_tune.checks import check_whole, is_number
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole, is_number
 from mos_tune.rewards.probes import Probes
 
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torchtune.modules import TransformerSelfAttentionLayer
+from torch import nn
 
-from mos_tune.errors import UserError
+from mos_tune.rewards.models import residual_branches
 from mos_tune.rewards.probes import ProbeBatch
 
 
@@ -30,7 +29,7 @@ def monte_carlo_dropout(
     inside, because a compiled layer does not notice a new hook.
 
     Args:
-        model (nn.Module): torchtune's, sharded by FSDP2 or not.
+        model (nn.Module): as :func:`~mos_tune.rewards.models.residual_branches` takes it.
         dropout (float): probability that an element is dropped.
 
     Yields:
@@ -38,7 +37,7 @@ def monte_carlo_dropout(
             number of the pass before each forward pass.
 
     Raises:
-        UserError: if the model has no layer of torchtune's transformer.
+        UserError: if the model has no such layers.
     """
     generators: list[torch.Generator] = []
     lengths: list[int] = []
@@ -50,7 +49,9 @@ def monte_carlo_dropout(
             for position in batch.positions
         ]
 
-    def drop(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    def drop(module: nn.Module, inputs: Any, output: Any) -> Any:
+        if isinstance(output, tuple):  # transformers' attention gives its weights, too
+            return drop(module, inputs, output[0]), *output[1:]
         keep = torch.ones_like(output, dtype=torch.bool)
         # Row by row and without padding: a generator's numbers depend on how many it is asked for.
         for row, (generator, length) in enumerate(zip(generators, lengths, strict=True)):
@@ -59,18 +60,7 @@ def monte_carlo_dropout(
             keep[row, :length] = drawn >= dropout
         return output * keep / (1 - dropout)
 
-    branches = [
-        branch
-        for layer in model.modules()
-        if isinstance(layer, TransformerSelfAttentionLayer)
-        for branch in (layer.attn, layer.mlp)
-    ]
-    if not branches:
-        raise UserError(
-            f"reward: {type(model).__name__} has no TransformerSelfAttentionLayer of torchtune to "
-            "drop out"
-        )
-    hooks = [branch.register_forward_hook(drop) for branch in branches]
+    hooks = [branch.register_forward_hook(drop) for branch in residual_branches(model)]
     try:
         with torch.compiler.set_stance("force_eager"):
             yield begin

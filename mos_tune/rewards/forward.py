@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchtune.modules import TransformerDecoder
+
+from mos_tune.rewards.models import causal_lm, reshard
 
 NUM_CHUNKS = 8
 """Pieces of the output projection: as many as torchtune's chunked cross-entropy takes by
@@ -28,16 +29,17 @@ def measuring(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
+        reshard(model)
         model.train(was_training)
 
 
 def forward_with_head(
-    model: TransformerDecoder, tokens: Tensor, head: Callable[[Tensor], Tensor], **options: Tensor
+    model: nn.Module, tokens: Tensor, head: Callable[[Tensor], Tensor], **options: Tensor
 ) -> Tensor:
     """Run the model with ``head`` in place of the output projection.
 
     Args:
-        model (TransformerDecoder): torchtune's, sharded by FSDP2 or not.
+        model (nn.Module): as :func:`~mos_tune.rewards.models.causal_lm` takes it.
         tokens (Tensor): token ids with shape ``[b, s]``.
         head (Callable[[Tensor], Tensor]): gets the hidden states after the final norm, shape
             ``[b, s, d]``.
@@ -46,20 +48,14 @@ def forward_with_head(
     Returns:
         Tensor: what ``head`` returns.
     """
-    # Shadowing the bound method keeps this inside model.forward, where FSDP2 has gathered the
-    # parameters of norm and output; calling the parts one by one would skip its hooks.
-    model.unembed = lambda hidden: head(model.norm(hidden))
-    try:
-        return model(tokens, **options)
-    finally:
-        del model.unembed
+    return causal_lm(model).forward_with_head(tokens, head, **options)
 
 
-def hidden_states(model: TransformerDecoder, tokens: Tensor) -> Tensor:
+def hidden_states(model: nn.Module, tokens: Tensor) -> Tensor:
     """Compute the topmost hidden states, after the final norm, without the output projection.
 
     Args:
-        model (TransformerDecoder): torchtune's, sharded by FSDP2 or not.
+        model (nn.Module): as :func:`~mos_tune.rewards.models.causal_lm` takes it.
         tokens (Tensor): token ids, padded on the right, shape ``[b, s]``.
 
     Returns:
@@ -69,7 +65,7 @@ def hidden_states(model: TransformerDecoder, tokens: Tensor) -> Tensor:
 
 
 def each_response_token(
-    model: TransformerDecoder,
+    model: nn.Module,
     tokens: Tensor,
     labels: Tensor,
     fn: Callable[[Tensor, Tensor], Tensor],
@@ -81,7 +77,7 @@ def each_response_token(
     at a time: without gradient, no more logits than that ever exist.
 
     Args:
-        model (TransformerDecoder): torchtune's, sharded by FSDP2 or not.
+        model (nn.Module): as :func:`~mos_tune.rewards.models.causal_lm` takes it.
         tokens (Tensor): token ids, padded on the right, shape ``[b, s]``.
         labels (Tensor): the same tokens with ``ignore_index`` on prompt and padding, not shifted,
             shape ``[b, s]``.
@@ -94,6 +90,7 @@ def each_response_token(
     """
     targets = F.pad(labels[:, 1:], (0, 1), value=ignore_index)
     wanted = targets != ignore_index
+    lm = causal_lm(model)
 
     def head(hidden: Tensor) -> Tensor:
         # A fixed number of calls: a separately sharded output layer gathers its weight at every
@@ -104,14 +101,14 @@ def each_response_token(
             strict=True,
         )
         return torch.cat(
-            [fn(at_least_float32(model.output(piece)), target) for piece, target in pieces]
+            [fn(at_least_float32(lm.project(piece)), target) for piece, target in pieces]
         )
 
-    return forward_with_head(model, tokens, head).double(), wanted.nonzero()[:, 0]
+    return lm.forward_with_head(tokens, head).double(), wanted.nonzero()[:, 0]
 
 
 def response_log_likelihood(
-    model: TransformerDecoder, tokens: Tensor, labels: Tensor, ignore_index: int = -100
+    model: nn.Module, tokens: Tensor, labels: Tensor, ignore_index: int = -100
 ) -> tuple[Tensor, Tensor]:
     """Compute the log-likelihood of every example's response tokens.
 

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from mos_tune.rewards.base import Reward
 from mos_tune.rewards.forward import at_least_float32, response_log_likelihood
+from mos_tune.rewards.models import reshard
 from mos_tune.rewards.probes import Probes
 
 
@@ -71,23 +72,34 @@ class GradientReward(Reward):
 
 
 def _gradient(model: nn.Module, probes: Probes) -> list[Tensor]:
-    """Give this rank's shards of the gradient of the summed loss; its length does not matter."""
+    """Give this rank's part of the gradient of the summed loss; its length does not matter."""
+    reshard(model)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    kept = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
     try:
         with torch.enable_grad():
             for batch, counts in probes.batches():
                 total, _ = response_log_likelihood(model, batch.tokens, batch.labels)
                 # FSDP2 takes the mean over ranks: every token of every rank weighs the same.
                 (-total.sum() * counts).backward()
-        return [_local(parameter) for parameter in parameters]
+        return [_shard(parameter, probes) for parameter in parameters]
     finally:
-        for parameter in parameters:
-            parameter.grad = None
+        for parameter, gradient in zip(parameters, kept, strict=True):
+            parameter.grad = gradient
 
 
-def _local(parameter: nn.Parameter) -> Tensor:
+def _shard(parameter: nn.Parameter, probes: Probes) -> Tensor:
     gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-    return gradient.to_local() if isinstance(gradient, DTensor) else gradient
+    if isinstance(gradient, DTensor):
+        return gradient.to_local()
+    if probes.world_size == 1:
+        return gradient
+    # A replica's gradient is of its own rank's tokens. Cut up, it counts once in a product.
+    dist.all_reduce(gradient)
+    mean = gradient.flatten() / probes.world_size
+    return mean.tensor_split(probes.world_size)[probes.rank].clone()
 
 
 def _dot(left: list[Tensor], right: list[Tensor], probes: Probes) -> Tensor:

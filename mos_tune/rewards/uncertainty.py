@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mos_tune.checks import check_whole, is_number
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole, is_number
 from mos_tune.rewards.base import Reward
 from mos_tune.rewards.dropout import monte_carlo_dropout
 from mos_tune.rewards.forward import each_response_token, sum_by_row

@@ -14,9 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mos_tune.checks import check_whole
 from mos_tune.datasets.sampled import check_fraction
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 
 METHODS = ("ifd", "random")
 _SCORING = ("model", "tokenizer", "checkpointer")

@@ -27,8 +27,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mos_tune.checks import check_whole
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 from mos_tune.evaluation.table.text import as_csv, as_markdown
 from mos_tune.sweep.plan import PlannedRun, dataset_names, planned_runs
 from mos_tune.sweep.rows import read_rows

@@ -14,8 +14,7 @@ from torchtune.data import Message
 from torchtune.modules.transforms import Transform
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.checks import check_whole
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 
 # <unk>, <bos> and <eos> come first, as transformers' Llama config takes for granted.
 SPECIAL_TOKENS = ("<unk>", "<bos>", "<eos>", "<pad>", "<system>", "<user>", "<assistant>")

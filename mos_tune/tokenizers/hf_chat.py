@@ -15,8 +15,7 @@ from torchtune.data import Message
 from torchtune.modules.transforms import Transform
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.checks import check_whole
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 from mos_tune.tokenizers.chat_template import ChatTemplate
 from mos_tune.tokenizers.hf_files import read_json, special_token_names, stop_tokens
 

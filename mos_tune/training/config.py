@@ -13,10 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from torchtune.config._errors import InstantiationError
 from torchtune.config._utils import _get_component_from_path
 
-from mos_tune.checks import check_whole, is_number
 from mos_tune.components import check_options, is_off
 from mos_tune.distributed import get_world_size_and_rank
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole, is_number
 from mos_tune.rewards import Reward
 from mos_tune.training.dataset_sections import check_datasets
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mos_tune.checks import check_whole
 from mos_tune.data.selection_file import check_selection
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 
 # A dot, "=" or bracket has a meaning in overrides, "/" in the names of metrics.
 _NAME = re.compile(r"[^\s./=\[\]{}$]+( +[^\s./=\[\]{}$]+)*")

@@ -11,8 +11,7 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mos_tune.checks import is_number
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, is_number
 
 
 def get_linear_schedule_with_warmup(

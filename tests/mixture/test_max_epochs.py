@@ -102,7 +102,7 @@ def test_the_rest_of_a_step_is_drawn_from_the_rest_of_the_datasets():
 
 
 @pytest.mark.parametrize("draw", ["example", "batch"])
-def test_a_restored_sampler_goes_on_from_any_step(draw):
+def test_a_restored_sampler_resumes_from_any_step(draw):
     limits = {"a": 1, "b": 3, "c": 1}
     whole = sampler(limits, draw=draw)
     states, steps = [], []

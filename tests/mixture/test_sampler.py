@@ -83,7 +83,7 @@ def test_probability_zero_is_never_drawn():
         assert probabilities.index(0.0) not in {dataset for dataset, _ in drawn}
 
 
-def test_a_restored_sampler_goes_on_in_any_pass():
+def test_a_restored_sampler_resumes_in_any_pass():
     mine = sampler()
     for step in range(1, 31):
         mine.draw_step(step, P)

@@ -63,7 +63,7 @@ def test_a_reward_that_is_not_finite_stops_with_the_datasets_name(bad):
         updates(Scripted([[0.5, bad]]), 1)
 
 
-def test_a_restored_reward_goes_on():
+def test_a_restored_reward_resumes():
     first = Scripted([[1.0, 0.5], [0.3, 0.1]])
     updates(first, 1)
     second = Scripted([[0.3, 0.1]])

@@ -109,7 +109,7 @@ def test_free_logits_move_at_most_lr_times_inner_steps():
 
 
 @pytest.mark.parametrize("hidden_dim", [None, 64])
-def test_an_unavailable_dataset_has_probability_0_and_the_rest_is_renormalised(hidden_dim):
+def test_an_unavailable_dataset_has_probability_0_and_the_rest_is_renormalized(hidden_dim):
     prior = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
     available = torch.tensor([True, False, True])
     scorer = MLPScorer(prior, hidden_dim=hidden_dim, lr=1e-3)
@@ -129,8 +129,8 @@ def test_the_perceptron_sees_which_datasets_are_available():
     scorer = MLPScorer(prior)
     scorer.update(torch.tensor([0.2, 0.9, 0.6]))
     with_all = scorer.probabilities()
-    renormalised = with_all * available / with_all[available].sum()
-    assert (scorer.probabilities(available) - renormalised).abs().max() > 1e-2
+    renormalized = with_all * available / with_all[available].sum()
+    assert (scorer.probabilities(available) - renormalized).abs().max() > 1e-2
 
 
 def test_one_dataset_must_be_available():
@@ -147,7 +147,7 @@ def test_a_zero_reward_drives_its_dataset_towards_0():
 
 
 @pytest.mark.parametrize("hidden_dim", [None, 64])
-def test_a_restored_scorer_goes_on_bit_for_bit(hidden_dim):
+def test_a_restored_scorer_resumes_bit_for_bit(hidden_dim):
     prior = random_prior(4, 0)
     scorer = MLPScorer(prior, hidden_dim=hidden_dim, seed=5)
     scorer.update(random_rewards(4, 0))

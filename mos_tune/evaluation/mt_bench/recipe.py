@@ -15,7 +15,7 @@ from typing import Any, cast
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 from mos_tune.evaluation.mt_bench.answering import TwoTurnAnswerer, temperature_of
 from mos_tune.evaluation.mt_bench.answers import FILE_NAME, Answers
 from mos_tune.evaluation.mt_bench.benchmark import DATA_DIR, Question, read_questions
@@ -48,11 +48,7 @@ class MTBenchRecipe(EvaluationRecipe):
                 f"gen_kwargs has {', '.join(options)}; of MT-bench's answers only max_gen_toks can "
                 "be changed"
             )
-        if not isinstance(self._max_new_tokens, int) or self._max_new_tokens < 1:
-            raise UserError(
-                f"gen_kwargs.max_gen_toks must be a whole number of at least 1, got "
-                f"{self._max_new_tokens}"
-            )
+        check_whole("gen_kwargs.max_gen_toks", self._max_new_tokens)
 
     def evaluate(self) -> None:
         """Answer the questions that have no answer yet."""

@@ -133,6 +133,7 @@ def test_limit_asks_the_first_questions(cfg: DictConfig) -> None:
         ({"gen_kwargs": {"max_gen_toks": 5}}, "other generation settings"),
         ({"data_dir": "/nowhere"}, "/nowhere/mt_bench/question.jsonl is missing"),
         ({"gen_kwargs": {"max_gen_toks": 0}}, "gen_kwargs.max_gen_toks must be .* got 0"),
+        ({"gen_kwargs": {"max_gen_toks": True}}, "gen_kwargs.max_gen_toks must be .* got True"),
         ({"gen_kwargs": {"temperature": 1}}, "gen_kwargs has temperature; of MT-bench's answers"),
     ],
 )
