@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torchtune import utils
 
+from mos_tune.base_checkpoint import fingerprint, weight_files
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler
 from mos_tune.rewards import Reward
@@ -26,7 +27,6 @@ from mos_tune.training.files import check_files
 from mos_tune.training.packing import check_same_packing, pack_sizes, training_sequences
 from mos_tune.training.policy import check_scorer
 from mos_tune.training.reading import check_same_examples
-from mos_tune.weight_files import fingerprint, weight_files
 
 log = utils.get_logger("INFO")
 

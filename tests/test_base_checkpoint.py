@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-from mos_tune.weight_files import fingerprint
+from mos_tune.base_checkpoint import fingerprint
 
 
 def test_a_fingerprint_is_of_the_content(tmp_path):
