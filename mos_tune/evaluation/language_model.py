@@ -19,8 +19,13 @@ from torchtune.utils import get_logger
 from tqdm import tqdm
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.gen_kwargs import GenerationOptions
-from mos_tune.evaluation.generation import Sampler, generate, greedy, seed_of
+from mos_tune.evaluation.generation import (
+    GenerationOptions,
+    Sampler,
+    generate,
+    greedy,
+    seed_of,
+)
 from mos_tune.evaluation.ranks import Ranks, in_batches
 from mos_tune.evaluation.scoring import Score, score
 from mos_tune.evaluation.text import Text

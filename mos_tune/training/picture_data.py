@@ -93,7 +93,7 @@ def read_curves(mixture_jsonl: Path) -> RunCurves:
         UserError: if it cannot be read, or has a line that is not an event.
     """
     try:
-        lines = mixture_jsonl.read_text(encoding="utf-8").splitlines()
+        lines = mixture_jsonl.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError as error:
         raise NotBegun(f"cannot read {mixture_jsonl}: {error.strerror}") from error
     except OSError as error:

@@ -4,13 +4,14 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""What the judge is asked, and how its grade is read."""
+"""What the judge is asked, how its rating is read, and the scores that ratings give."""
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
 
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.benchmark import (
@@ -69,7 +70,7 @@ def judge_requests(
 
 
 def parse_rating(judgement: str) -> float | None:
-    """Read the grade from a judge's reply.
+    """Read the rating from a judge's reply.
 
     Args:
         judgement (str): the reply, which holds ``[[7]]`` or, on a line with the word "rating",
@@ -83,6 +84,38 @@ def parse_rating(judgement: str) -> float | None:
         return None
     rating = float(found.group(1))
     return rating if 1.0 <= rating <= 10.0 else None
+
+
+def mt_bench_scores(
+    questions: Sequence[Question], ratings: Mapping[tuple[int, int], float]
+) -> dict[str, dict[str, float | None]]:
+    """Average the ratings.
+
+    Args:
+        questions (Sequence[Question]): all questions.
+        ratings (Mapping[tuple[int, int], float]): the rating, 1 to 10, of every question's turn 1
+            and turn 2, by question and turn.
+
+    Returns:
+        dict[str, dict[str, float | None]]: for ``mt_bench`` and for ``mt_bench_<category>`` in the
+        order of the questions: ``turn_1``, ``turn_2`` and ``mean`` (of both turns), unweighted, and
+        their standard errors over the questions, null where there is one question.
+
+    Raises:
+        KeyError: if a rating is missing; there is no score of a part of the benchmark.
+    """
+    groups = {"mt_bench": list(questions)}
+    for question in questions:
+        groups.setdefault(f"mt_bench_{question.category}", []).append(question)
+    return {
+        name: _metrics(
+            [
+                (ratings[question.question_id, 1], ratings[question.question_id, 2])
+                for question in group
+            ]
+        )
+        for name, group in groups.items()
+    }
 
 
 def _messages(
@@ -115,3 +148,16 @@ def _fill(prompt: JudgePrompt, fields: Mapping[str, str]) -> str:
             f"judge_prompts.jsonl has a template that cannot be filled in ({error!r}); "
             f"known fields are {', '.join(fields)}: {prompt.template[:60]!r}"
         ) from error
+
+
+def _metrics(pairs: Sequence[tuple[float, float]]) -> dict[str, float | None]:
+    columns = {
+        "turn_1": [first for first, _ in pairs],
+        "turn_2": [second for _, second in pairs],
+        "mean": [(first + second) / 2 for first, second in pairs],
+    }
+    metrics: dict[str, float | None] = {}
+    for name, values in columns.items():
+        error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+        metrics |= {f"{name},none": mean(values), f"{name}_stderr,none": error}
+    return metrics

@@ -15,7 +15,7 @@ from typing import Any
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mmlu import GROUPS, SUBJECTS
 from mos_tune.evaluation.results import FILE_NAME, read_results
-from mos_tune.evaluation.table.mixture import average_probabilities
+from mos_tune.training.picture_data import NotBegun, read_curves
 
 PAPER = (
     "MMLU Mathematics",
@@ -78,14 +78,14 @@ class Run:
 
 
 def read_run(run_dir: Path) -> Run:
-    """Reads one run.
+    """Read one run.
 
     Args:
-        run_dir: A checkpoint's folder, its ``results.json``, or the run's ``output_dir`` if one
-            of its checkpoints was evaluated.
+        run_dir (Path): a checkpoint's folder, its ``results.json``, or the run's ``output_dir`` if
+            one of its checkpoints was evaluated.
 
     Raises:
-        UserError: If there is no complete ``results.json``, or more than one.
+        UserError: if there is no complete ``results.json``, or more than one.
     """
     path = _find(run_dir)
     results = read_results(path)
@@ -95,7 +95,7 @@ def read_run(run_dir: Path) -> Run:
             name=results["name"],
             fingerprint=results["checkpoint"]["fingerprint"],
             scores=_scores(results),
-            probabilities=average_probabilities(path, results),
+            probabilities=_average_probabilities(path, results),
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not complete, evaluate again: {error!r}") from error
@@ -173,3 +173,17 @@ def _settings(results: Mapping[str, Any], task: str, label: str) -> dict[str, An
         if member.startswith(f"{task}_"):
             settings.update(_settings(results, member, member))
     return settings
+
+
+def _average_probabilities(path: Path, results: Mapping[str, Any]) -> Mapping[str, float]:
+    mixture = results["mixture"]
+    if mixture is None:
+        return {}
+    if mixture["average_probabilities"] is not None:
+        return dict(mixture["average_probabilities"])
+    # Not known when the checkpoint was evaluated, because training was still under way.
+    try:
+        curves = read_curves(path.resolve().parent.parent / "mixture.jsonl")
+    except NotBegun:
+        return {}
+    return curves.average_probabilities or {}
