@@ -26,6 +26,7 @@ from pathlib import Path
 
 from mos_tune.errors import UserError
 from mos_tune.evaluation.evaluated_run import PAPER, SPECIALISTS, Run, read_run
+from mos_tune.files import write_whole
 from mos_tune.tables import PROBABILITY, Row, row_of, runs_as_csv, runs_as_markdown
 
 
@@ -46,9 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     markdown = runs_as_markdown(columns, rows)
     print(markdown)
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "table.md").write_text(f"{markdown}\n", encoding="utf-8")
-        (options.output / "table.csv").write_text(runs_as_csv(columns, rows), encoding="utf-8")
+        write_whole(options.output / "table.md", f"{markdown}\n")
+        write_whole(options.output / "table.csv", runs_as_csv(columns, rows))
 
 
 def table_rows(runs: Sequence[Run]) -> tuple[list[str], list[Row]]:

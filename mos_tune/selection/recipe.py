@@ -21,21 +21,25 @@ from torchtune.data import CROSS_ENTROPY_IGNORE_IDX, padded_collate_sft
 from torchtune.modules import TransformerDecoder
 from tqdm import tqdm
 
+from mos_tune.base_checkpoint import fingerprint, weight_files
 from mos_tune.errors import UserError
 from mos_tune.rewards import Probes, measuring
-from mos_tune.selection.choose import HIGHEST, choose_any, choose_hardest
-from mos_tune.selection.difficulty import response_losses
-from mos_tune.selection.files import write_config, write_selection
 from mos_tune.selection.model import load_model
 from mos_tune.selection.options import read_options
-from mos_tune.selection.scores import Scores
+from mos_tune.selection.scores import Scores, response_losses
+from mos_tune.selection.selected import (
+    HIGHEST,
+    choose_any,
+    choose_hardest,
+    write_config,
+    write_selection,
+)
 from mos_tune.training.agreement import from_all_ranks
 from mos_tune.training.components import build
 from mos_tune.training.config import check_config
 from mos_tune.training.data import Examples, load_data
 from mos_tune.training.files import check_files
 from mos_tune.training.process_group import TIMEOUT_SECONDS
-from mos_tune.weight_files import fingerprint, weight_files
 
 log = utils.get_logger("INFO")
 

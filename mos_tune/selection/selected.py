@@ -4,11 +4,18 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""From scores to selected examples."""
+"""The selected examples: chosen by their scores or at random, and written for training."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
+from mos_tune.datasets.rows import json_row
 from mos_tune.errors import UserError
+from mos_tune.files import write_whole
 from mos_tune.mixture.randomness import counter_based_rng
 
 HIGHEST = 1.0
@@ -59,6 +66,38 @@ def choose_any(name: str, indices: Sequence[int], fraction: float, seed: int) ->
     rng = counter_based_rng(seed, "selection", name)
     drawn = rng.choice(len(indices), _count(indices, fraction), replace=False)
     return sorted(indices[position] for position in drawn)
+
+
+def write_selection(
+    path: Path, dataset: Any, indices: Sequence[int], scores: Mapping[int, float]
+) -> None:
+    """Write ``{"index": ..., "score": ..., "row": ...}`` for every selected example.
+
+    Examples without a score have null; rows are left
+    out where the dataset does not keep them, or JSON cannot hold them.
+    """
+    lines = []
+    for index in indices:
+        line: dict[str, Any] = {"index": index, "score": scores.get(index)}
+        row = json_row(dataset, index)
+        lines.append(json.dumps(line if row is None else line | {"row": row}))
+    write_whole(path, "".join(f"{line}\n" for line in lines))
+
+
+def write_config(path: Path, cfg: DictConfig, selections: Mapping[str, Path]) -> None:
+    """Write the training config with the selection of every dataset.
+
+    Args:
+        path (Path): the file to write; the run will leave its output beside it, in ``run``.
+        cfg (DictConfig): the config of all examples.
+        selections (Mapping[str, Path]): the file of every dataset.
+    """
+    whole: Any = OmegaConf.to_container(cfg, resolve=False)
+    whole.pop("selection", None)
+    whole["output_dir"] = str(path.parent / "run")
+    for name, file in selections.items():
+        whole["dataset"][name]["selection"] = str(file)
+    write_whole(path, OmegaConf.to_yaml(OmegaConf.create(whole)))
 
 
 def _count(indices: Sequence[int], fraction: float) -> int:

@@ -4,16 +4,16 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Trains many rows of a table, one after another, and prints the table.
+"""Train many rows of a table, one after another, and print the table.
 
 Run it from the mos-tune folder with:
 
-    python -m mos_tune.sweep --config CONFIG --rows ROWS [--seeds 0 1] [--processes N]
+    mos-tune sweep --config CONFIG --rows ROWS [--seeds 0 1] [--processes N]
 
 ROWS is a YAML file with a name and a list of overrides of CONFIG for each row, as
 configs/sweeps/paper.yaml; an override with {dataset} is made for each dataset. Each row runs with
 each seed and writes to OUTPUT/<name of CONFIG>/<row>/seed_<n>. What has ended is skipped, and what
-was stopped goes on if CONFIG has a checkpoint section, so the same command may be given again at
+was stopped resumes if CONFIG has a checkpoint section, so the same command may be given again at
 any time. A run that fails does not keep the others from running. The table of held-out losses is
 printed at the end and written to OUTPUT/<name of CONFIG>/table.md and table.csv.
 
@@ -29,23 +29,24 @@ from pathlib import Path
 
 from mos_tune.checks import check_whole
 from mos_tune.errors import UserError
-from mos_tune.evaluation.table.text import as_csv, as_markdown
+from mos_tune.files import write_whole
 from mos_tune.sweep.plan import PlannedRun, dataset_names, planned_runs
 from mos_tune.sweep.rows import read_rows
 from mos_tune.sweep.running import run_all
-from mos_tune.sweep.table import held_out_rows
+from mos_tune.tables import PROBABILITY, Row, row_of, runs_as_csv, runs_as_markdown
+from mos_tune.training.picture_data import MEAN, read_curves
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the command line, trains or prints commands, and prints the table.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, train or print commands, and print the table.
 
     Args:
-        arguments: The command line. Default: this process's.
+        argv (Sequence[str] | None): the arguments. Default: this process's.
 
     Raises:
-        SystemExit: If a run has failed or was stopped, or nothing can be run.
+        SystemExit: if a run has failed or was stopped, or nothing can be run.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(argv)
     try:
         runs = _planned(options)
         if options.print:
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m mos_tune.sweep",
+        prog="mos-tune sweep",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -133,16 +134,31 @@ def _print_commands(runs: Sequence[PlannedRun]) -> None:
 
 
 def _print_table(runs: Sequence[PlannedRun], directory: Path) -> None:
-    columns, rows = held_out_rows(runs)
+    columns, rows = _held_out_rows(runs)
     if not rows:
         return
-    markdown = as_markdown(columns, rows, decimals=3, lower_is_better=True)
+    markdown = runs_as_markdown(columns, rows, decimals=3, lower_is_better=True)
     print(f"\nHeld-out losses at the end, and average probabilities (p):\n\n{markdown}")
-    (directory / "table.md").write_text(f"{markdown}\n", encoding="utf-8")
-    (directory / "table.csv").write_text(as_csv(columns, rows), encoding="utf-8")
+    write_whole(directory / "table.md", f"{markdown}\n")
+    write_whole(directory / "table.csv", runs_as_csv(columns, rows))
     if any(any(run.directory.glob("epoch_*/results.json")) for run in runs):
-        print("\nSome are evaluated: python -m mos_tune.evaluation.table prints their scores.")
+        print("\nSome are evaluated: mos-tune table prints their scores.")
 
 
-if __name__ == "__main__":
-    main()
+def _held_out_rows(runs: Sequence[PlannedRun]) -> tuple[list[str], list[Row]]:
+    """Give columns and rows of the runs that have ended; those of one row stand together.
+
+    The columns are each dataset's held-out loss at the end, in nats per response token, their mean,
+    and each dataset's average probability over the steps. What a run has not measured is missing.
+    """
+    by_row: dict[str, list[dict[str, float]]] = {}
+    for run in filter(PlannedRun.has_ended, runs):
+        curves = read_curves(run.directory / "mixture.jsonl")
+        values = dict(curves.losses[-1][1]) if curves.losses else {}
+        if MEAN in values:
+            values["mean"] = values.pop(MEAN)
+        assert curves.average_probabilities is not None
+        values |= {f"{PROBABILITY}{name}": p for name, p in curves.average_probabilities.items()}
+        by_row.setdefault(run.row, []).append(values)
+    rows = [row_of(name, measured) for name, measured in by_row.items()]
+    return list(dict.fromkeys(column for row in rows for column in row.cells)), rows
