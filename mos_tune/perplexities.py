@@ -6,9 +6,8 @@
 
 """Print how much a run has lowered the perplexity of each dataset's held-out responses.
 
-Run it with:
-
-    mos-tune perplexities OUTPUT_DIR
+    mos-tune perplexities output/tiny_llama3_mos
+    mos-tune perplexities output/smollm2_135M_mos > perplexities.md
 
 It reads mixture.jsonl, and needs no model. The perplexity of a dataset is exp(held-out loss), and
 that loss is the mean over the response tokens of all its held-out examples. It is not the mean of

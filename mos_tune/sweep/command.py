@@ -142,7 +142,7 @@ def _print_table(runs: Sequence[PlannedRun], directory: Path) -> None:
     write_whole(directory / "table.md", f"{markdown}\n")
     write_whole(directory / "table.csv", runs_as_csv(columns, rows))
     if any(any(run.directory.glob("epoch_*/results.json")) for run in runs):
-        print("\nSome are evaluated: mos-tune table prints their scores.")
+        print("\nSome are evaluated: `mos-tune table` prints their scores.")
 
 
 def _held_out_rows(runs: Sequence[PlannedRun]) -> tuple[list[str], list[Row]]:

@@ -144,7 +144,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give number and content of every line."""
     if not path.is_file():
         raise UserError(
-            f"{path} is missing; mos-tune prepare benchmarks writes it, to "
+            f"{path} is missing; `mos-tune prepare benchmarks` writes it, to "
             f"{DATA_DIR / 'mt_bench'} by default"
         )
     lines = path.read_text(encoding="utf-8").split("\n")

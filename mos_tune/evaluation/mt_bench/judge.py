@@ -6,8 +6,10 @@
 
 r"""Grade MT-bench answers with a judge behind any OpenAI-compatible endpoint.
 
-    mos-tune judge --answers CHECKPOINT/mt_bench_answers.jsonl \
+    mos-tune judge --answers output/smollm2_135M_mos/epoch_0/mt_bench_answers.jsonl \
         --base-url https://api.openai.com/v1 --model gpt-4
+    mos-tune judge --answers mt_bench_answers.jsonl --base-url http://localhost:8000/v1 \
+        --model a-judge-of-mine --key-env MY_KEY --concurrency 32
 
 The key comes from an environment variable. Every reply is written to mt_bench_judgements.jsonl,
 beside the answers, as soon as it comes, so a run that was stopped resumes where it was. Once every
@@ -192,3 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         help="further fields of every request; default: %(default)s",
     )
     return parser
+
+
+if __name__ == "__main__":
+    main()

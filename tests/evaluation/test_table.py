@@ -16,7 +16,7 @@ import pytest
 
 from mos_tune.evaluation.mmlu import GROUPS, SUBJECTS
 from mos_tune.evaluation.results import write_results
-from mos_tune.evaluation.table.__main__ import main
+from mos_tune.evaluation.table import main
 
 GROUP_ACCURACY = {"mathematics": 0.30, "medicine": 0.40, "others": 0.50}
 
@@ -136,15 +136,18 @@ def test_specialists_and_mixture(tmp_path: Path, capsys: pytest.CaptureFixture) 
     known = write_run(tmp_path / "a", scores, name="known", mixture=mixture)
     unknown = {**mixture, "average_probabilities": None}
     later = write_run(tmp_path / "run/epoch_0", scores, name="later", mixture=unknown)
-    events = [{"event": "start"}, {"event": "end", "average_probabilities": {"nlp": 0.9}}]
-    lines = "".join(f"{json.dumps(event)}\n" for event in events)
+    start = {"event": "start", "step": 0, "names": ["nlp"], "probabilities": {"nlp": 1.0}}
+    end = {"event": "end", "step": 40, "average_probabilities": {"nlp": 0.9}}
+    lines = "".join(f"{json.dumps(event)}\n" for event in (start, end))
     (tmp_path / "run/mixture.jsonl").write_text(lines)
     header, _, *rows = table(capsys, known, tmp_path / "run")
     assert header[-4:] == ["GSM8K", "MATH", "p mathematics", "p nlp"]
     assert rows[0][-4:] == ["**25.00**", "**12.50**", "0.600", "0.400"]
     assert rows[1][-4:] == ["**25.00**", "**12.50**", "–", "0.900"]
-    (tmp_path / "run/mixture.jsonl").write_text(lines[:-5])
-    assert "the last line of" in error(later)
+    (tmp_path / "run/mixture.jsonl").write_text(lines[:-5])  # still training
+    assert table(capsys, later)[2][-1] == "**12.50**"
+    (tmp_path / "run/mixture.jsonl").write_text(f"x{lines}")
+    assert "mixture.jsonl, line 1: not a JSON object" in error(later)
 
 
 def test_lm_evals_own_mmlu_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

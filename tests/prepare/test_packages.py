@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from mos_tune.errors import UserError
-from mos_tune.prepare.fetch import fetch
-from mos_tune.prepare.packages import Package
+from mos_tune.prepare.packages import Package, fetch
 
 
 @pytest.fixture

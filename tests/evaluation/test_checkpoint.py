@@ -9,7 +9,8 @@ import json
 import pytest
 from helpers.evaluation import EVENTS
 
-from mos_tune.evaluation.run_facts import run_name, step_and_mixture
+from mos_tune.errors import UserError
+from mos_tune.evaluation.checkpoint import run_name, step_and_mixture
 
 
 def run(directory, events, epochs):
@@ -35,6 +36,23 @@ def test_an_earlier_export_has_the_mixture_of_its_step(tmp_path):
     assert step == 4
     assert mixture["final_probabilities"] == {"a": 0.75, "b": 0.25}
     assert mixture["average_probabilities"] == {"a": 0.5, "b": 0.5}
+
+
+def test_a_dataset_without_examples_left_counts_with_probability_0_from_then_on(tmp_path):
+    gone = {"event": "used_up", "step": 6, "datasets": ["a"], "probabilities": {"a": 0.0, "b": 1.0}}
+    (export,) = run(tmp_path, [*EVENTS[:2], gone, EVENTS[3]], 1)
+    _, mixture = step_and_mixture(export)
+    assert mixture["final_probabilities"] == {"a": 0.0, "b": 1.0}
+    # 4 steps of 0.5, 2 of 0.75, 2 of 0.
+    assert mixture["average_probabilities"] == {"a": 0.4375, "b": 0.5625}
+
+
+def test_a_damaged_record_is_said(tmp_path):
+    (export,) = run(tmp_path, EVENTS, 1)
+    record = tmp_path / "mixture.jsonl"
+    record.write_text(record.read_text()[2:])
+    with pytest.raises(UserError, match="mixture.jsonl, line 1: not a JSON object"):
+        step_and_mixture(export)
 
 
 def test_of_a_run_that_did_not_end_the_step_is_not_known(tmp_path):

@@ -7,11 +7,56 @@
 import json
 from pathlib import Path
 
+import pytest
 from datasets import load_dataset
 
-from mos_tune.prepare.contamination import EvaluationQuestions
-from mos_tune.prepare.dataset_writer import read_counts, write_dataset
-from mos_tune.prepare.examples import Example, Skipped
+from mos_tune.prepare.dataset import (
+    Counts,
+    EvaluationQuestions,
+    Example,
+    Skipped,
+    format_counts,
+    read_counts,
+    write_dataset,
+)
+
+LONG = "A train leaves the station at nine and another one leaves it at ten: when do they meet?"
+SHORT = "Which of the following is true?"
+
+
+@pytest.fixture
+def evaluation() -> EvaluationQuestions:
+    return EvaluationQuestions({"first": [LONG, "Find $x^2$."], "second": [SHORT, LONG, "???"]})
+
+
+def example(prompt: str, *questions: str) -> Example:
+    return Example(prompt, "answer", questions or (prompt,))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "found"),
+    [
+        (LONG, "first"),
+        (SHORT, "second"),
+        ("find   X ^ {2}", "first"),
+        (f"Think step by step. {LONG.upper()} Answer:", "first"),
+        (f"{SHORT} The earth is flat, or round.", None),
+        (LONG.replace("ten", "eleven"), None),
+        (" ".join(LONG.split()[:-1]), None),
+        ("!!!", None),
+        ("", None),
+    ],
+)
+def test_find(evaluation: EvaluationQuestions, prompt: str, found: str | None) -> None:
+    assert evaluation.find(example(prompt)) == found
+
+
+def test_the_question_behind_a_prompt_counts(evaluation: EvaluationQuestions) -> None:
+    assert evaluation.find(example(f"{SHORT}\nA. yes\nB. no", SHORT)) == "second"
+
+
+def test_questions_are_counted_once(evaluation: EvaluationQuestions) -> None:
+    assert len(evaluation) == 3
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -68,3 +113,11 @@ def test_files_are_read_by_datasets(tmp_path: Path) -> None:
     dataset = load_dataset("json", data_files=paths, split="train", cache_dir=str(tmp_path / "c"))
     assert len(dataset) == 20
     assert {"input": odd, "output": odd[::-1]} in list(dataset)
+
+
+def test_table_lines_up() -> None:
+    counts = Counts(read=12345, skipped={"cut off": 1}, train=12000, held_out=344, bytes=3 << 20)
+    lines = format_counts({"mathematics": counts, "x": Counts()}).splitlines()
+    assert len({len(line) for line in lines[:3]}) == 1
+    assert lines[1].split() == ["mathematics", "12,345", "1", "0", "0", "12,000", "344", "3.0"]
+    assert lines[3:] == ["mathematics: dropped 1 cut off"]

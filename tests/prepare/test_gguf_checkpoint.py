@@ -19,8 +19,7 @@ from torchtune.training import FullModelHFCheckpointer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mos_tune.errors import UserError
-from mos_tune.prepare.gguf_file import GGUFFile
-from mos_tune.prepare.hf_checkpoint import convert_gguf
+from mos_tune.prepare.gguf_checkpoint import GGUFFile, convert_gguf
 from mos_tune.tokenizers import HFChatTokenizer
 
 

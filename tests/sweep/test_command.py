@@ -16,7 +16,7 @@ from helpers.warm_python import warm_python
 from omegaconf import OmegaConf
 
 from mos_tune.selection.recipe import SelectionRecipe
-from mos_tune.sweep.__main__ import main
+from mos_tune.sweep.command import main
 
 ROWS = """
 uni: [scorer=null]
@@ -62,6 +62,9 @@ def test_a_sweep(sweep, tmp_path):
     assert commands[2] == f"tune run --nproc_per_node 1 {RECIPE} --config {file}"
     assert OmegaConf.load(file).scorer.update_every == 1
     assert not (output / "uni/seed_0/run.log").exists()
+    # A run that was killed before its first event has not ended.
+    (output / "uni/seed_0/mixture.jsonl").touch()
+    assert len(sweep("--print")[1].splitlines()) == 3
 
     # A failing row does not keep the next from running, and is said at the end.
     code, out, err = sweep()

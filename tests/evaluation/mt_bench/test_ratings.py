@@ -14,7 +14,7 @@ from helpers.mt_bench_files import write_benchmark
 
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.benchmark import Benchmark, JudgePrompt, read_benchmark
-from mos_tune.evaluation.mt_bench.judge_request import judge_requests, parse_rating
+from mos_tune.evaluation.mt_bench.ratings import judge_requests, parse_rating
 
 ANSWERS = {i: (f"one-{i} {{x}}", f"two-{i}") for i in (81, 82, 83, 84)}
 

@@ -22,10 +22,9 @@ from lm_eval.tasks import TaskManager, get_task_dict
 from lm_eval.utils import make_table
 
 from mos_tune.errors import UserError
-from mos_tune.evaluation.mmlu import GROUPS, MMLU_GROUPS, SUBJECTS
-from mos_tune.evaluation.outcome import put_means
+from mos_tune.evaluation.mmlu import GROUPS, MMLU_GROUPS, SUBJECTS, put_means
 from mos_tune.evaluation.tasks import task_manager
-from mos_tune.prepare.mathematics import SUBJECTS as MATH_SUBJECTS
+from mos_tune.prepare.sources import SUBJECTS as MATH_SUBJECTS
 
 SOME_TASKS = ["mos_mmlu_anatomy", "mos_gsm8k", "mos_math_number_theory"]
 REPOSITORIES = {

@@ -6,11 +6,48 @@
 
 import json
 
+import pytest
 from omegaconf import OmegaConf
 
 from mos_tune.datasets import skill_dataset
-from mos_tune.selection.files import write_config, write_selection
+from mos_tune.errors import UserError
+from mos_tune.selection.selected import (
+    choose_any,
+    choose_hardest,
+    write_config,
+    write_selection,
+)
 from mos_tune.tokenizers import CharTokenizer
+
+SCORES = {2: 0.5, 3: 1.0, 5: 1.01, 7: 0.9, 8: 0.9, 9: 3.0, 11: 0.1, 12: 0.2}
+INDICES = sorted(SCORES)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "chosen"),
+    [
+        (0.5, [3, 7, 8, 2]),
+        # A share of all of them, of which two are above 1.
+        (1, [3, 7, 8, 2, 12, 11]),
+        (0.01, [3]),
+    ],
+)
+def test_the_highest_scores_up_to_one_are_chosen(fraction, chosen):
+    assert choose_hardest("dataset.a", INDICES, SCORES, fraction) == chosen
+
+
+def test_a_dataset_that_no_instruction_helps_is_refused():
+    with pytest.raises(UserError, match="^dataset.a: none of its 2 examples has an IFD of at most"):
+        choose_hardest("dataset.a", [5, 9], SCORES, 0.5)
+
+
+def test_a_random_choice_is_a_function_of_its_arguments():
+    indices = list(range(0, 400, 2))
+    chosen = choose_any("a", indices, 0.1, 0)
+    assert len(chosen) == 20 and chosen == sorted(set(chosen)) and set(chosen) <= set(indices)
+    assert chosen == choose_any("a", indices, 0.1, 0)
+    assert chosen != choose_any("a", indices, 0.1, 1)
+    assert chosen != choose_any("b", indices, 0.1, 0)
 
 
 def test_a_config_gets_the_selections_and_a_folder_of_its_own(tmp_path):
