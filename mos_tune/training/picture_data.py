@@ -33,7 +33,7 @@ class RunCurves:
         names (list[str]): the datasets, in the config's order.
         last_step (int): step of the last event.
         unit (str): what a draw takes: examples, or where datasets are packed, sequences.
-        probabilities (Curve): at the start, after every scorer update, and when one is used up.
+        probabilities (Curve): at the start, after every scorer update, and when one is exhausted.
         rewards (Curve): after smoothing (Eq. 11), at every update.
         raw_rewards (Curve): before smoothing, at every update.
         losses (Curve): held-out losses in nats per response token, with their mean as ``MEAN`` if

@@ -145,7 +145,7 @@ def test_specialists_and_mixture(tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert rows[0][-4:] == ["**25.00**", "**12.50**", "0.600", "0.400"]
     assert rows[1][-4:] == ["**25.00**", "**12.50**", "–", "0.900"]
     (tmp_path / "run/mixture.jsonl").write_text(lines[:-5])  # still training
-    assert table(capsys, later)[2][-1] == "**12.50**"
+    assert table(capsys, later)[2][-1] == "12.50"
     (tmp_path / "run/mixture.jsonl").write_text(f"x{lines}")
     assert "mixture.jsonl, line 1: not a JSON object" in error(later)
 

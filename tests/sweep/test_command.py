@@ -142,7 +142,7 @@ def test_bad_commands(sweep):
     assert "base.yaml: while parsing" in sweep("--overrides", "seed.x=1", "seed=[")[0]
 
 
-def test_a_config_with_checkpoints_goes_on(sweep, tmp_path):
+def test_a_config_with_checkpoints_resumes(sweep, tmp_path):
     sweep("--print", "--overrides", "checkpoint.every_n_steps=1", "checkpoint.keep_last=1")
     written = OmegaConf.load(tmp_path / "sweep/base/uni/seed_0/config.yaml")
     assert written.resume_from_checkpoint is True
