@@ -4,11 +4,10 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Prints how much a run has lowered the perplexity of each dataset's held-out responses.
+"""Print how much a run has lowered the perplexity of each dataset's held-out responses.
 
-Run it with:
-
-    python -m mos_tune.perplexities OUTPUT_DIR
+    mos-tune perplexities output/tiny_llama3_mos
+    mos-tune perplexities output/smollm2_135M_mos > perplexities.md
 
 It reads mixture.jsonl, and needs no model. The perplexity of a dataset is exp(held-out loss), and
 that loss is the mean over the response tokens of all its held-out examples. It is not the mean of
@@ -24,20 +23,21 @@ from pathlib import Path
 
 from mos_tune.errors import UserError
 from mos_tune.metrics.curves import MEAN, read_curves
+from mos_tune.tables import markdown
 
 
 def perplexities(output_dir: Path) -> tuple[int, dict[str, tuple[float, float]]]:
-    """Returns the perplexities of the held-out responses before training and at the end.
+    """Give the perplexities of the held-out responses before training and at the end.
 
     Args:
-        output_dir: Of a run with held-out losses, finished or not.
+        output_dir (Path): of a run with held-out losses, finished or not.
 
     Returns:
-        The optimizer step of the last held-out losses, and the perplexities before step 1 and after
-        that step by dataset.
+        tuple[int, dict[str, tuple[float, float]]]: the optimizer step of the last held-out losses,
+        and the perplexities before step 1 and after that step by dataset.
 
     Raises:
-        UserError: If there are no held-out losses, or only those before training.
+        UserError: if there are no held-out losses, or only those before training.
     """
     file = output_dir / "mixture.jsonl"
     losses = read_curves(file).losses
@@ -51,24 +51,22 @@ def perplexities(output_dir: Path) -> tuple[int, dict[str, tuple[float, float]]]
     return last_step, {name: (math.exp(before[name]), math.exp(after[name])) for name in names}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the command line and prints the table."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line and print the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m mos_tune.perplexities",
+        prog="mos-tune perplexities",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", type=Path)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     try:
         step, found = perplexities(options.output_dir)
     except UserError as error:
         sys.exit(f"mos-tune stopped: {error}")
-    print(f"| dataset | PPL before | PPL after {step} steps | after / before |")
-    print("|---|---:|---:|---:|")
-    for name, (before, after) in found.items():
-        print(f"| {name} | {before:.3f} | {after:.3f} | {after / before:.3f} |")
-
-
-if __name__ == "__main__":
-    main()
+    header = ["dataset", "PPL before", f"PPL after {step} steps", "after / before"]
+    rows = (
+        [name, *(f"{value:.3f}" for value in (before, after, after / before))]
+        for name, (before, after) in found.items()
+    )
+    print(markdown(header, rows))

@@ -4,18 +4,20 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The checkpoint to evaluate: its files, and whether it fits the config."""
+"""The checkpoint to evaluate: its files, and the training run behind it."""
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
-import torch
-from omegaconf import DictConfig
 from torchtune.training import FullModelHFCheckpointer
 
-from mos_tune.components import build
+from mos_tune.base_checkpoint import hf_weight_files
 from mos_tune.errors import UserError
+from mos_tune.metrics.curves import Curve, NotBegun, read_curves
+
+_EXPORT = re.compile(r"epoch_(\d+)")
+_SEED = re.compile(r"seed_\d+")
 
 
 def exported_checkpoint(checkpoint_dir: str, model_type: str) -> FullModelHFCheckpointer:
@@ -34,9 +36,7 @@ def exported_checkpoint(checkpoint_dir: str, model_type: str) -> FullModelHFChec
     folder = Path(checkpoint_dir)
     if not folder.is_dir():
         raise UserError(f"checkpoint_dir is {checkpoint_dir}, where no folder is")
-    files = _files_of_index(folder) or sorted(
-        path.name for suffix in (".safetensors", ".bin") for path in folder.glob(f"*{suffix}")
-    )
+    files = hf_weight_files(folder)
     if not files:
         raise UserError(
             f"checkpoint_dir is {checkpoint_dir}, which has no .safetensors or .bin file"
@@ -53,38 +53,56 @@ def exported_checkpoint(checkpoint_dir: str, model_type: str) -> FullModelHFChec
     )
 
 
-def check_vocabulary(model: DictConfig, tokenizer: Any, max_seq_length: int) -> None:
-    """Check that model, tokenizer and length go together, without memory for the model.
+def run_name(checkpoint_dir: Path) -> str:
+    """Give the run's name, which the seeds of a sweep's row share.
+
+    It is the output folder's, or the one's above it if that is ``seed_N``; that of the checkpoint's
+    folder if it is no export.
+    """
+    folder = checkpoint_dir.resolve()
+    if not _EXPORT.fullmatch(folder.name):
+        return folder.name
+    run = folder.parent
+    return run.parent.name if _SEED.fullmatch(run.name) else run.name
+
+
+def step_and_mixture(checkpoint_dir: Path) -> tuple[int | None, dict[str, Any] | None]:
+    """Find how long the checkpoint was trained, and on which mixture.
 
     Args:
-        model (DictConfig): the config's section.
-        tokenizer (Any): the one built from the config.
-        max_seq_length (int): as in the config.
+        checkpoint_dir (Path): an ``epoch_N`` folder of a training run, or any other folder.
+
+    Returns:
+        tuple[int | None, dict[str, Any] | None]: optimizer steps, None if the run did not end;
+        and the probabilities at that step with their average over the steps, None if there is no
+        ``mixture.jsonl`` beside the folder.
 
     Raises:
-        UserError: if the tokenizer has tokens that the model has no embedding for, or texts may be
-            longer than the model's positions.
+        UserError: if ``mixture.jsonl`` is damaged.
     """
-    with torch.device("meta"):
-        built = build("model", model)
-    rows = built.tok_embeddings.num_embeddings
-    # torchtune's Qwen2 tokenizer does not tell.
-    tokens = getattr(tokenizer, "vocab_size", 0)
-    if tokens > rows:
-        raise UserError(
-            f"tokenizer has {tokens} tokens, but the model's embedding has {rows}; is it the "
-            "tokenizer of this checkpoint?"
-        )
-    longest = getattr(built, "max_seq_len", max_seq_length)
-    if not 1 < max_seq_length <= longest:
-        raise UserError(
-            f"max_seq_length is {max_seq_length}; the model takes from 2 to {longest} tokens"
-        )
+    folder = checkpoint_dir.resolve()
+    export = _EXPORT.fullmatch(folder.name)
+    if export is None:
+        return None, None
+    try:
+        curves = read_curves(folder.parent / "mixture.jsonl")
+    except NotBegun:
+        return None, None
+    exports = [_EXPORT.fullmatch(path.name) for path in folder.parent.iterdir()]
+    epochs = 1 + max(int(found[1]) for found in exports if found)
+    # All epochs of a run have as many steps.
+    step = curves.last_step * (int(export[1]) + 1) // epochs if curves.finished else None
+    mixtures = [(at, p) for at, p in curves.probabilities if step is None or at <= step]
+    return step, {
+        "final_probabilities": mixtures[-1][1],
+        "average_probabilities": None if step is None else _average(mixtures, step),
+    }
 
 
-def _files_of_index(folder: Path) -> list[str]:
-    for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-        if (folder / name).is_file():
-            index = json.loads((folder / name).read_text(encoding="utf-8"))
-            return sorted(set(index["weight_map"].values()))
-    return []
+def _average(mixtures: Curve, step: int) -> dict[str, float]:
+    # The mixture after step t is that of the steps from t + 1 on.
+    ends = [at for at, _ in mixtures[1:]] + [step]
+    return {
+        name: sum(p[name] * (end - at) for (at, p), end in zip(mixtures, ends, strict=True)) / step
+        for name in mixtures[0][1]
+    }

@@ -4,14 +4,17 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Checks of the evaluation's config, before anything is loaded."""
+"""Checks of the evaluation's config, before questions and weights are loaded."""
 
 from importlib.metadata import version
+from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 
-from mos_tune.errors import UserError, check_whole
+from mos_tune.components import build
+from mos_tune.errors import UserError
 
 OLDEST_LM_EVAL = "0.4.5"
 
@@ -48,3 +51,32 @@ def check_config(cfg: DictConfig) -> None:
     for key in ("fewshot_as_multiturn", "system_instruction"):
         if cfg.get(key) and not cfg.get("apply_chat_template", False):
             raise UserError(f"{key} is {cfg[key]}, which needs apply_chat_template: True")
+
+
+def check_vocabulary(model: DictConfig, tokenizer: Any, max_seq_length: int) -> None:
+    """Check that model, tokenizer and length go together, without memory for the model.
+
+    Args:
+        model (DictConfig): the config's section.
+        tokenizer (Any): the one built from the config.
+        max_seq_length (int): as in the config.
+
+    Raises:
+        UserError: if the tokenizer has tokens that the model has no embedding for, or texts may be
+            longer than the model's positions.
+    """
+    with torch.device("meta"):
+        built = build("model", model)
+    rows = built.tok_embeddings.num_embeddings
+    # torchtune's Qwen2 tokenizer does not tell.
+    tokens = getattr(tokenizer, "vocab_size", 0)
+    if tokens > rows:
+        raise UserError(
+            f"tokenizer has {tokens} tokens, but the model's embedding has {rows}; is it the "
+            "tokenizer of this checkpoint?"
+        )
+    longest = getattr(built, "max_seq_len", max_seq_length)
+    if not 1 < max_seq_length <= longest:
+        raise UserError(
+            f"max_seq_length is {max_seq_length}; the model takes from 2 to {longest} tokens"
+        )

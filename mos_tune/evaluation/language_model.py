@@ -15,17 +15,20 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torchtune.modules import TransformerDecoder
-from torchtune.utils import get_logger
 from tqdm import tqdm
 
+from mos_tune.distributed import log
 from mos_tune.errors import UserError
-from mos_tune.evaluation.gen_kwargs import GenerationOptions
-from mos_tune.evaluation.generation import Sampler, generate, greedy, seed_of
+from mos_tune.evaluation.generation import (
+    GenerationOptions,
+    Sampler,
+    generate,
+    greedy,
+    seed_of,
+)
 from mos_tune.evaluation.ranks import Ranks, in_batches
 from mos_tune.evaluation.scoring import Score, score
 from mos_tune.evaluation.text import Text
-
-log = get_logger("INFO")
 
 
 class TorchtuneLM(LM):

@@ -87,10 +87,19 @@ MMLU_GROUPS = {
 """Subjects of each of our lm-eval groups."""
 
 
+def put_means(output: Mapping[str, Any]) -> None:
+    """Put the paper's means over MMLU's subjects in the place of lm-eval's, in its output."""
+    sizes = {task: asked["effective"] for task, asked in output["n-samples"].items()}
+    for group, means in mmlu_means(output["results"], sizes).items():
+        for table in ("results", "groups"):
+            if group in output.get(table, {}):
+                output[table][group].update(means)
+
+
 def mmlu_means(
     scores: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, int]
 ) -> dict[str, dict[str, float]]:
-    """Returns the accuracy of each group, and of all subjects, out of the subjects' accuracies.
+    """Average the accuracy of each group, and of all subjects, over subjects and over questions.
 
     ``acc,none`` is the mean over subjects, each counting the same, as the paper reports it;
     ``acc_weighted,none`` is the mean over questions, as lm-eval's own ``mmlu`` reports it. Each
@@ -99,12 +108,12 @@ def mmlu_means(
     (up to 0.4.12), so put these in the place of its.
 
     Args:
-        scores: lm-eval's metrics by task.
-        sizes: Number of questions asked by task.
+        scores (Mapping[str, Mapping[str, Any]]): lm-eval's metrics by task.
+        sizes (Mapping[str, int]): number of questions asked by task.
 
     Returns:
-        Metrics of ``mos_mmlu_mathematics``, ``mos_mmlu_medicine``, ``mos_mmlu_others`` and
-        ``mos_mmlu``; without those of which a subject is missing.
+        dict[str, dict[str, float]]: metrics of ``mos_mmlu_mathematics``, ``mos_mmlu_medicine``,
+        ``mos_mmlu_others`` and ``mos_mmlu``; without those of which a subject is missing.
     """
     means = {}
     for name, subjects in MMLU_GROUPS.items():

@@ -21,17 +21,17 @@ from lm_eval.utils import make_table
 from omegaconf import DictConfig, OmegaConf
 from torchtune import training, utils
 
+from mos_tune.base_checkpoint import fingerprint, weight_files
 from mos_tune.components import build
+from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError
-from mos_tune.evaluation.checkpoint import check_vocabulary
-from mos_tune.evaluation.config import check_config
+from mos_tune.evaluation.checkpoint import run_name, step_and_mixture
+from mos_tune.evaluation.config import check_config, check_vocabulary
 from mos_tune.evaluation.language_model import TorchtuneLM
-from mos_tune.evaluation.outcome import metrics_by_task, put_means, tasks_by_name, write_samples
+from mos_tune.evaluation.mmlu import put_means
 from mos_tune.evaluation.questions import load_tasks
-from mos_tune.evaluation.results import write_results
-from mos_tune.evaluation.run_facts import run_name, step_and_mixture
+from mos_tune.evaluation.results import metrics_by_task, tasks_by_name, write_results, write_samples
 from mos_tune.evaluation.text import Text
-from mos_tune.weight_files import fingerprint, weight_files
 
 SEAM = {
     "setup": ["self", "cfg"],
@@ -86,7 +86,7 @@ class EvaluationRecipe:
             Text(tokenizer).render([{"role": "user", "content": "Hello"}], True)
         if torch.distributed.is_torchelastic_launched():
             dist.init_process_group("gloo")
-        if utils.get_world_size_and_rank()[1] == 0:
+        if get_world_size_and_rank()[1] == 0:
             self._load_questions(cfg)
         vars(self.stock)["_LLMEvalWrapper"] = self._wrapper(cfg)
         vars(self.stock)["_VLMEvalWrapper"] = _refuse_images
@@ -95,7 +95,7 @@ class EvaluationRecipe:
         except UserError:
             raise
         except Exception as error:  # torchtune's conversion of weights raises no subclass of it
-            # What is not about weights goes on as it is.
+            # What is not about weights is raised as it is.
             text = " ".join(str(error).split())
             if not text.startswith(("Error(s) in loading state_dict", "Error converting the sta")):
                 raise
@@ -135,7 +135,8 @@ class EvaluationRecipe:
             dist.destroy_process_group()
 
     def _load_questions(self, cfg: DictConfig) -> None:
-        """Get what is to be asked; on rank 0 alone, before the model is loaded."""
+        """Get what is to be asked, and of what; on rank 0 alone, before the model is loaded."""
+        self._origin = self._evaluated()
         self._tasks = load_tasks(cfg)
 
     def _wrapper(self, cfg: DictConfig) -> Callable[..., Any]:
@@ -163,7 +164,7 @@ class EvaluationRecipe:
             write_samples(folder, output["samples"])
         return write_results(
             folder,
-            **self._evaluated(),
+            **self._origin,
             scores=metrics_by_task(output),
             tasks=tasks_by_name(output),
             evaluation={

@@ -49,13 +49,14 @@ newest scores of a task replace its older ones, the other tasks stay.
 """
 
 import json
-import os
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mos_tune.base_checkpoint import fingerprint, weight_files
 from mos_tune.errors import UserError
-from mos_tune.weight_files import fingerprint, weight_files
+from mos_tune.files import write_whole
 
 FILE_NAME = "results.json"
 FORMAT = 1
@@ -95,8 +96,6 @@ def write_results(
 ) -> Path:
     """Write ``results.json``, together with what it had of other tasks on the same weights.
 
-    The file is there as a whole or not at all: it is written under another name and renamed.
-
     Args:
         folder (Path): the checkpoint's folder.
         name (str): the run's name.
@@ -133,16 +132,42 @@ def write_results(
         | {task: {**about, "evaluation": len(used)} for task, about in tasks.items()},
         "evaluations": [old["evaluations"][position] for position in used] + [dict(evaluation)],
     }
-    unfinished = path.with_name(f".{FILE_NAME}.{os.getpid()}")
-    try:
-        with open(unfinished, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1, ensure_ascii=False, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False))
     return path
+
+
+def metrics_by_task(output: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Give the metrics of every task and group in lm-eval's output that has any.
+
+    What is not a finite number, such as the "N/A" for a standard error, becomes None.
+    """
+    scores = {}
+    for task, found in output["results"].items():
+        metrics = {key: _number(value) for key, value in found.items() if "," in key}
+        if metrics:
+            scores[task] = metrics
+    return scores
+
+
+def tasks_by_name(output: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give what else is to be known of each of :func:`metrics_by_task`."""
+    asked = output["n-samples"]
+    return {
+        task: {
+            "alias": output["results"][task].get("alias", task).strip(" -"),
+            "version": _number(output["versions"].get(task)),
+            "n_shot": output["n-shot"].get(task) if task in asked else None,
+            "n_samples": asked[task]["effective"] if task in asked else None,
+        }
+        for task in metrics_by_task(output)
+    }
+
+
+def write_samples(folder: Path, samples: Mapping[str, Any]) -> None:
+    """Write every question with the model's answers to ``samples_<task>.jsonl``."""
+    for task, rows in samples.items():
+        lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+        write_whole(folder / f"samples_{task}.jsonl", lines)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -158,3 +183,12 @@ def _read(path: Path) -> dict[str, Any]:
         found = results.get("format") if isinstance(results, dict) else type(results).__name__
         raise UserError(f"{path} has the format {found}, expected mos-tune's format {FORMAT}")
     return results
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        try:
+            value = float(value)  # a version may be written as text
+        except ValueError:
+            return None
+    return value if value is not None and math.isfinite(value) else None

@@ -4,17 +4,19 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Text to tokens and back with any torchtune tokenizer, as lm-eval's ``--model hf`` does it."""
+"""Text to tokens and back with any torchtune tokenizer.
+
+As lm-eval's ``--model hf`` does it, or for a conversation through the tokenizer's chat template.
+"""
 
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torchtune.utils import get_logger
+from torchtune.data import Message
 
+from mos_tune.distributed import log
 from mos_tune.errors import UserError
-
-log = get_logger("INFO")
 
 
 class Text:
@@ -82,7 +84,7 @@ class Text:
         Args:
             messages (Sequence[Mapping[str, str]]): turns with ``role`` and ``content``.
             add_generation_prompt (bool): whether the assistant's header follows; if not, the text
-                ends within the last turn, for the model to go on with it.
+                ends within the last turn, for the model to continue it.
 
         Raises:
             UserError: if the tokenizer has no chat template.
@@ -108,6 +110,30 @@ class Text:
             last = messages[-1]["content"].strip()
             text = text[: text.rindex(last) + len(last)]
         return text
+
+
+def chat_prompt(tokenizer: Any, turns: Sequence[str]) -> list[int]:
+    """Tokenize a conversation with the tokenizer's own chat template.
+
+    Args:
+        tokenizer (Any): one of torchtune's, or one like
+            :class:`~mos_tune.tokenizers.HFChatTokenizer`.
+        turns (Sequence[str]): what user and assistant said in turn; the user is first and last.
+
+    Returns:
+        list[int]: token ids, the assistant's header last where there is one.
+    """
+    # Masked, because nobody trains on it: some templates cannot tell an answer from the rest.
+    messages = [
+        Message(role=("user", "assistant")[i % 2], content=text, masked=True)
+        for i, text in enumerate([*turns, ""])  # The empty answer asks torchtune for the header.
+    ]
+    tokens = list(tokenizer({"messages": messages}, inference=True)["tokens"])
+    # torchtune's Gemma, Llama 2, Mistral and Qwen2 tokenizers close it, though told to infer.
+    options = inspect.signature(tokenizer.tokenize_messages).parameters
+    if "add_end_tokens" not in options and tokens[-1] == tokenizer.eos_id:
+        tokens.pop()
+    return tokens
 
 
 def _without_system(messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:

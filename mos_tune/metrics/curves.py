@@ -21,6 +21,10 @@ Curve = list[tuple[int, Mapping[str, float]]]
 """Optimizer step and one value per dataset, in the order of the file."""
 
 
+class NotBegun(UserError):
+    """There is no mixture.jsonl yet, or nothing in it."""
+
+
 @dataclass
 class RunCurves:
     """What one run logged, each quantity over the optimizer steps.
@@ -29,12 +33,12 @@ class RunCurves:
         names (list[str]): the datasets, in the config's order.
         last_step (int): step of the last event.
         unit (str): what a draw takes: examples, or where datasets are packed, sequences.
-        probabilities (Curve): at the start, after every scorer update, and when one is used up.
+        probabilities (Curve): at the start, after every scorer update, and when one is exhausted.
         rewards (Curve): after smoothing (Eq. 11), at every update.
         raw_rewards (Curve): before smoothing, at every update.
         losses (Curve): held-out losses in nats per response token, with their mean as ``MEAN`` if
             there are several.
-        average_probabilities (Mapping[str, float] | None): over the steps of a run that has ended.
+        average_probabilities (Mapping[str, float] | None): over the steps of a finished run.
     """
 
     names: list[str]
@@ -45,6 +49,11 @@ class RunCurves:
     raw_rewards: Curve = field(default_factory=list)
     losses: Curve = field(default_factory=list)
     average_probabilities: Mapping[str, float] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.average_probabilities is not None
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Append one event of mixture.jsonl; kinds that hold no curve count as steps only."""
@@ -80,10 +89,13 @@ def read_curves(mixture_jsonl: Path) -> RunCurves:
         RunCurves: the run's curves.
 
     Raises:
-        UserError: if the file is missing, has no start event, or has a line that is not an event.
+        NotBegun: if the file is missing or has no whole event.
+        UserError: if it cannot be read, or has a line that is not an event.
     """
     try:
-        lines = mixture_jsonl.read_text(encoding="utf-8").splitlines()
+        lines = mixture_jsonl.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError as error:
+        raise NotBegun(f"cannot read {mixture_jsonl}: {error.strerror}") from error
     except OSError as error:
         raise UserError(f"cannot read {mixture_jsonl}: {error.strerror}") from error
     run = None
@@ -105,5 +117,5 @@ def read_curves(mixture_jsonl: Path) -> RunCurves:
                 f"{mixture_jsonl}, line {number}: expected a mixture event, found {line[:60]!r}"
             ) from error
     if run is None:
-        raise UserError(f"{mixture_jsonl}: expected a start event in line 1, found no event")
+        raise NotBegun(f"{mixture_jsonl}: expected a start event in line 1, found no event")
     return run

@@ -7,7 +7,6 @@
 """What a run leaves about its mixture: two files, scalars, a picture."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -15,6 +14,7 @@ from typing import Any, TextIO, cast
 from torch import Tensor
 
 from mos_tune.distributed import get_world_size_and_rank
+from mos_tune.files import write_whole
 
 LogDict = Callable[[dict[str, float], int], None]
 
@@ -155,17 +155,9 @@ def _text_file(path: Path, mode: str) -> TextIO:
 
 
 def _truncate_after(path: Path, step: int) -> None:
-    if not path.exists():
-        return
-    shorter = path.with_name(f"{path.name}.new")
-    with (
-        open(path, encoding="utf-8", errors="replace") as old,
-        open(shorter, "w", encoding="utf-8") as new,
-    ):
-        new.writelines(line for line in old if _is_up_to(line, step))
-        new.flush()
-        os.fsync(new.fileno())
-    os.replace(shorter, path)
+    if path.exists():
+        with open(path, encoding="utf-8", errors="replace") as old:
+            write_whole(path, (line for line in old if _is_up_to(line, step)))
 
 
 def _is_up_to(line: str, step: int) -> bool:

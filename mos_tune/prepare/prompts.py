@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Renders P3 prompt templates, as the promptsource package publishes them."""
+"""Render P3 prompt templates, as the promptsource package publishes them."""
 
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class PromptTemplates:
     run in Jinja's sandbox.
 
     Args:
-        source: A ``templates.yaml`` of promptsource.
+        source (str): a ``templates.yaml`` of promptsource.
     """
 
     def __init__(self, source: str) -> None:
@@ -47,17 +47,17 @@ class PromptTemplates:
         ]
 
     def render(self, row: Mapping[str, Any], seed: str) -> tuple[str, str] | None:
-        """Writes one prompt and answer with a randomly drawn template.
+        """Write one prompt and answer with a randomly drawn template.
 
         Some templates suit only some rows, for example by writing nothing when an answer is
         unknown; then the next one is tried.
 
         Args:
-            row: The dataset's columns.
-            seed: Decides, alone, every random choice made here.
+            row (Mapping[str, Any]): the dataset's columns.
+            seed (str): decides, alone, every random choice made here.
 
         Returns:
-            Prompt and answer, or None if no template suits the row.
+            tuple[str, str] | None: prompt and answer, or None if no template suits the row.
         """
         self._random = Random(seed)
         for template, choices in self._random.sample(self._templates, len(self._templates)):
@@ -79,12 +79,12 @@ class PromptTemplates:
 
 
 def read_prompt_templates(sdist: Path, dataset: str) -> PromptTemplates:
-    """Returns the templates of a dataset.
+    """Give the templates of a dataset.
 
     Args:
-        sdist: The promptsource source release. Its code asks for much else to be installed;
-            its templates are plain files.
-        dataset: Folder of the dataset, for example ``"super_glue/boolq"``.
+        sdist (Path): the promptsource source release. Its code asks for much else to be
+            installed; its templates are plain files.
+        dataset (str): folder of the dataset, for example ``"super_glue/boolq"``.
     """
     root = PurePosixPath(sdist.name.removesuffix(".tar.gz"))
     member = root / "promptsource" / "templates" / dataset / "templates.yaml"

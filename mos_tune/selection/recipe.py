@@ -21,22 +21,26 @@ from torchtune.data import CROSS_ENTROPY_IGNORE_IDX, padded_collate_sft
 from torchtune.modules import TransformerDecoder
 from tqdm import tqdm
 
+from mos_tune.base_checkpoint import fingerprint, weight_files
 from mos_tune.components import build
 from mos_tune.data.examples import Examples
 from mos_tune.data.load import load_data
-from mos_tune.distributed import gather, get_world_size_and_rank, log
+from mos_tune.distributed import gather, get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.rewards import Probes, measuring
-from mos_tune.selection.choose import HIGHEST, choose_any, choose_hardest
-from mos_tune.selection.difficulty import response_losses
-from mos_tune.selection.files import write_config, write_selection
 from mos_tune.selection.model import load_model
 from mos_tune.selection.options import read_options
-from mos_tune.selection.scores import Scores
+from mos_tune.selection.scores import Scores, response_losses
+from mos_tune.selection.selected import (
+    HIGHEST,
+    choose_any,
+    choose_hardest,
+    write_config,
+    write_selection,
+)
 from mos_tune.training.config import check_config
 from mos_tune.training.files import check_files
 from mos_tune.training.process_group import TIMEOUT_SECONDS
-from mos_tune.weight_files import fingerprint, weight_files
 
 BATCHES_PER_WRITE = 16
 """Of each rank: what a killed run has to do again at most."""
@@ -133,9 +137,9 @@ class SelectionRecipe:
                 about = ""
             selections[name] = folder / f"{name}.jsonl"
             write_selection(selections[name], examples.dataset, chosen, by_index)
-            log.info(f"{examples.key}: {len(chosen):,} of {len(examples):,} selected{about}")
+            log_rank_zero(f"{examples.key}: {len(chosen):,} of {len(examples):,} selected{about}")
         write_config(folder / "config.yaml", self._cfg, selections)
-        log.info(f"{folder / 'config.yaml'} trains on them")
+        log_rank_zero(f"{folder / 'config.yaml'} trains on them")
 
     def cleanup(self) -> None:
         """Close the files and end the process group."""

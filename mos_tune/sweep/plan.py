@@ -6,7 +6,6 @@
 
 """The runs of a sweep: where each writes, and with which settings."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from torchtune.config._utils import _merge_yaml_and_cli_args
 from yaml import YAMLError
 
 from mos_tune.errors import UserError
+from mos_tune.files import write_whole
+from mos_tune.metrics.curves import NotBegun, read_curves
 from mos_tune.training.dataset_sections import check_datasets
 
 CONFIG = "config.yaml"
@@ -44,40 +45,38 @@ class PlannedRun:
     """Base config and overrides together, with ``sweep.recipe`` and ``sweep.processes``."""
 
     def has_ended(self) -> bool:
-        """Tells whether the run has come to its end."""
+        """Tell whether the run has come to its end."""
         try:
-            lines = (self.directory / "mixture.jsonl").read_text(encoding="utf-8").splitlines()
-            return bool(json.loads(lines[-1])["event"] == "end")
-        except (FileNotFoundError, IndexError, ValueError):  # not begun, or killed in a line
+            return read_curves(self.directory / "mixture.jsonl").finished
+        except NotBegun:
             return False
 
     def command(self) -> list[str]:
-        """Gives the arguments of ``tune``."""
+        """Give the arguments of ``tune``."""
         processes, recipe = str(self.config.sweep.processes), self.config.sweep.recipe
         config = str(self.directory / CONFIG)
         return ["run", "--nproc_per_node", processes, recipe, "--config", config]
 
     def write_config(self) -> None:
-        """Writes the config that :meth:`command` names.
+        """Write the config that :meth:`command` names.
 
         Raises:
-            UserError: If the folder has a run with other settings.
+            UserError: if the folder has a run with other settings.
         """
         file = self.directory / CONFIG
-        self.directory.mkdir(parents=True, exist_ok=True)
         # A run that has not made its first step may be mended.
         if (self.directory / "mixture.jsonl").exists():
             if not file.exists():
                 raise UserError(f"{self.directory} has a run that is not of a sweep")
             _check_same(self.directory, *map(_settings, (OmegaConf.load(file), self.config)))
-        file.write_text(OmegaConf.to_yaml(self.config), encoding="utf-8")
+        write_whole(file, OmegaConf.to_yaml(self.config))
 
 
 def dataset_names(base: Path, overrides: Sequence[str]) -> list[str]:
-    """Gives the names of the datasets that all rows share.
+    """Give the names of the datasets that all rows share.
 
     Raises:
-        UserError: If config or overrides cannot be read, or a dataset's section is wrong.
+        UserError: if config or overrides cannot be read, or a dataset's section is wrong.
     """
     try:
         config = _merged(base, overrides)
@@ -97,22 +96,22 @@ def planned_runs(
     processes: int,
     output: Path,
 ) -> list[PlannedRun]:
-    """Plans the runs, row by row, and checks that none is in the way of another sweep's.
+    """Plan the runs, row by row, and check that none is in the way of another sweep's.
 
     Args:
-        base: The config that all rows share.
-        rows: Overrides by name.
-        seeds: Of every row.
-        overrides: For all rows; a row's own come after them.
-        recipe: What ``tune run`` starts.
-        processes: Of each run.
-        output: The runs write to ``output/ROW/seed_N``.
+        base (Path): the config that all rows share.
+        rows (Mapping[str, Sequence[str]]): overrides by name.
+        seeds (Sequence[int]): of every row.
+        overrides (Sequence[str]): for all rows; a row's own come after them.
+        recipe (str): what ``tune run`` starts.
+        processes (int): of each run.
+        output (Path): the runs write to ``output/ROW/seed_N``.
 
     Returns:
-        The runs, their configs written.
+        list[PlannedRun]: the runs, their configs written.
 
     Raises:
-        UserError: If an override cannot be read, a dataset's section is wrong or its selection
+        UserError: if an override cannot be read, a dataset's section is wrong or its selection
             missing, or a run with other settings is there already.
     """
     runs = []

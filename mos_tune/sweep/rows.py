@@ -31,20 +31,22 @@ _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 def read_rows(
     file: Path, datasets: Sequence[str], specialists: Sequence[str], selection: str | None = None
 ) -> dict[str, list[str]]:
-    """Reads the rows of a sweep.
+    """Read the rows of a sweep.
 
     Args:
-        file: YAML with a name and a list of overrides for each row.
-        datasets: Names of all datasets. An override with ``{dataset}`` becomes one for each.
-        specialists: Some of them. A row with ``{specialist}`` becomes one row for each, and
-            none if there are none.
-        selection: What ``{selection}`` stands for. Default: rows that have it are left out.
+        file (Path): YAML with a name and a list of overrides for each row.
+        datasets (Sequence[str]): names of all datasets. An override with ``{dataset}`` becomes one
+            for each.
+        specialists (Sequence[str]): some of them. A row with ``{specialist}`` becomes one row for
+            each, and none if there are none.
+        selection (str | None): what ``{selection}`` stands for. Default: rows that have it are left
+            out.
 
     Returns:
-        The overrides by name, in the order of the file.
+        dict[str, list[str]]: the overrides by name, in the order of the file.
 
     Raises:
-        UserError: If the file is no such YAML, or a name cannot be a folder's.
+        UserError: if the file is no such YAML, or a name cannot be a folder's.
     """
     try:
         content = OmegaConf.to_container(OmegaConf.load(file))

@@ -23,14 +23,14 @@ LOG = "run.log"
 
 
 def run_all(runs: Sequence[PlannedRun]) -> int:
-    """Trains what has not ended, and says how it went.
+    """Train what has not ended, and say how it went.
 
     Args:
-        runs: The runs, their configs written.
+        runs (Sequence[PlannedRun]): their configs are written.
 
     Returns:
-        0 if all have ended, 1 if any has failed; the code of a run that was stopped by SIGTERM,
-        and then no other is started.
+        int: 0 if all have ended, 1 if any has failed; the code of a run that was stopped by
+        SIGTERM, and then no other is started.
     """
     failures = []
     for number, run in enumerate(runs, start=1):

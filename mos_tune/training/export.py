@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from mos_tune.checkpoint.shards import reason_of
 from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError
+from mos_tune.files import write_whole
 
 INDEX = "model.safetensors.index.json"
 
@@ -70,9 +71,7 @@ def tidy_index(folder: Path) -> None:
     kept = {tensor: name for tensor, name in index["weight_map"].items() if tensor in written}
     if kept != index["weight_map"]:
         index["weight_map"] = kept
-        unfinished = path.with_name(f".{INDEX}.{os.getpid()}")
-        unfinished.write_text(json.dumps(index, indent=2), encoding="utf-8")
-        os.replace(unfinished, path)
+        write_whole(path, json.dumps(index, indent=2))
 
 
 def separate_adapter(folder: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mos_tune.base_checkpoint import fingerprint, weight_files
 from mos_tune.components import build, is_off, try_components
 from mos_tune.data.load import load_data
 from mos_tune.data.packing import pack_sizes, training_sequences
@@ -25,7 +26,6 @@ from mos_tune.learning.policy import check_scorer
 from mos_tune.mixture import MixtureSampler
 from mos_tune.training.config import check_reward
 from mos_tune.training.files import check_files
-from mos_tune.weight_files import fingerprint, weight_files
 
 
 @dataclass(frozen=True, kw_only=True)

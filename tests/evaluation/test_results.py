@@ -7,9 +7,9 @@
 
 import pytest
 
+from mos_tune.base_checkpoint import fingerprint
 from mos_tune.errors import UserError
 from mos_tune.evaluation.results import read_results, write_results
-from mos_tune.weight_files import fingerprint
 
 ABOUT = {"alias": "t", "version": 1.0, "n_shot": 0, "n_samples": 5}
 

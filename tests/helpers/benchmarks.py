@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from mos_tune.evaluation.mmlu import SUBJECTS
-from mos_tune.prepare.mathematics import SUBJECTS as MATH_SUBJECTS
+from mos_tune.prepare.sources import SUBJECTS as MATH_SUBJECTS
 
 LETTER = 1
 """Position of the choice that :func:`mmlu_answers` counts as right."""
@@ -20,7 +20,7 @@ def mmlu_answers(subject: str) -> list[int]:
 
 
 def write_benchmarks(directory: Path) -> Path:
-    """A directory like that of ``mos_tune.prepare.benchmarks``, with a few made-up rows each."""
+    """A directory like that of ``mos-tune prepare benchmarks``, with a few made-up rows each."""
     for subject in SUBJECTS:
         answers = mmlu_answers(subject)
         _write(directory / f"mmlu/{subject}/test.jsonl", [_mmlu(subject, a) for a in answers])

@@ -142,9 +142,10 @@ def evaluated_run(directory: Path) -> DictConfig:
     return cfg
 
 
+REWARDS = {"rewards": {"a": 1.0, "b": 1.0}, "raw_rewards": {"a": 1.0, "b": 1.0}}
 EVENTS = [
-    {"event": "start", "step": 0, "probabilities": {"a": 0.5, "b": 0.5}},
-    {"event": "update", "step": 4, "probabilities": {"a": 0.75, "b": 0.25}},
-    {"event": "update", "step": 8, "probabilities": {"a": 1.0, "b": 0.0}},
+    {"event": "start", "step": 0, "names": ["a", "b"], "probabilities": {"a": 0.5, "b": 0.5}},
+    {"event": "update", "step": 4, "probabilities": {"a": 0.75, "b": 0.25}, **REWARDS},
+    {"event": "update", "step": 8, "probabilities": {"a": 1.0, "b": 0.0}, **REWARDS},
     {"event": "end", "step": 8, "average_probabilities": {"a": 0.625, "b": 0.375}},
 ]

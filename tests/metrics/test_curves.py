@@ -9,7 +9,7 @@ import json
 import pytest
 
 from mos_tune.errors import UserError
-from mos_tune.metrics.curves import MEAN, read_curves
+from mos_tune.metrics.curves import MEAN, NotBegun, read_curves
 
 START = {"event": "start", "step": 0, "names": ["a", "b"], "probabilities": {"a": 0.5, "b": 0.5}}
 VALIDATION = {"event": "validation", "step": 4, "losses": {"a": 2.0, "b": 4.0}, "mean": 3.0}
@@ -45,7 +45,7 @@ def test_every_event_lands_on_its_curve(write):
     assert run.rewards == [(2, {"a": 1.0, "b": 2.0})]
     assert run.raw_rewards == [(2, {"a": 1.5, "b": 2.5})]
     assert run.losses == [(4, {"a": 2.0, "b": 4.0, MEAN: 3.0})]
-    assert run.average_probabilities == {"a": 0.55, "b": 0.45}
+    assert run.finished and run.average_probabilities == {"a": 0.55, "b": 0.45}
 
 
 def test_a_draw_takes_an_example_unless_datasets_are_packed(write):
@@ -78,7 +78,11 @@ def test_a_dataset_that_is_used_up_counts_until_the_update_of_that_step(write):
 
 def test_torn_last_line_is_ignored(write):
     run = read_curves(write(START, update(2, 0.6), json.dumps(update(4, 0.7))[:50]))
-    assert run.last_step == 2
+    assert run.last_step == 2 and not run.finished
+    path = write(START | {"names": ["数学"], "probabilities": {"a": 1.0}})
+    whole = json.dumps(update(4, 0.7) | {"event": "数学"}, ensure_ascii=False).encode()
+    path.write_bytes(path.read_bytes() + b"\n" + whole[: whole.index("学".encode()) + 1])
+    assert read_curves(path).names == ["数学"]
 
 
 def test_broken_line_is_named(write):
@@ -94,10 +98,11 @@ def test_line_that_is_no_event_is_named(write, line):
 
 
 def test_file_without_events(write):
-    with pytest.raises(UserError, match="expected a start event in line 1"):
-        read_curves(write())
+    for lines in ([], [json.dumps(START)[:9]]):
+        with pytest.raises(NotBegun, match="expected a start event in line 1"):
+            read_curves(write(*lines))
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match="cannot read .*mixture.jsonl: No such file"):
+    with pytest.raises(NotBegun, match="cannot read .*mixture.jsonl: No such file"):
         read_curves(tmp_path / "mixture.jsonl")

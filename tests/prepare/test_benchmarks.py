@@ -14,10 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from mos_tune.errors import UserError
-from mos_tune.prepare.benchmark_files import BENCHMARKS, Benchmark
-from mos_tune.prepare.benchmarks import prepare
-from mos_tune.prepare.mathematics import SUBJECTS
+from mos_tune.prepare.benchmarks import BENCHMARKS, Benchmark, prepare
 from mos_tune.prepare.packages import Package
+from mos_tune.prepare.sources import SUBJECTS
 
 # U+2028 ends a line in Python's splitlines, not in JSON lines.
 QUESTION = {

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mos_tune.prepare.examples import Example, Skipped
-from mos_tune.prepare.nlp import TEMPLATES, read_nlp
+from mos_tune.prepare.dataset import Example, Skipped
 from mos_tune.prepare.prompts import PromptTemplates
+from mos_tune.prepare.sources import TEMPLATES, read_nlp
 
 
 def templates(*pairs: tuple[str, str | None]) -> str:

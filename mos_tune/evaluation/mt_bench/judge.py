@@ -4,13 +4,15 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-r"""Grades MT-bench answers with a judge behind any OpenAI-compatible endpoint.
+r"""Grade MT-bench answers with a judge behind any OpenAI-compatible endpoint.
 
-    python -m mos_tune.evaluation.mt_bench.judge --answers CHECKPOINT/mt_bench_answers.jsonl \
+    mos-tune judge --answers output/smollm2_135M_mos/epoch_0/mt_bench_answers.jsonl \
         --base-url https://api.openai.com/v1 --model gpt-4
+    mos-tune judge --answers mt_bench_answers.jsonl --base-url http://localhost:8000/v1 \
+        --model a-judge-of-mine --key-env MY_KEY --concurrency 32
 
 The key comes from an environment variable. Every reply is written to mt_bench_judgements.jsonl,
-beside the answers, as soon as it comes, so a run that was stopped goes on where it was. Once every
+beside the answers, as soon as it comes, so a run that was stopped resumes where it was. Once every
 answer has a rating, the scores are printed and put into results.json, in the same folder.
 """
 
@@ -24,24 +26,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mos_tune.base_checkpoint import fingerprint, weight_files
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.answers import Answers
 from mos_tune.evaluation.mt_bench.benchmark import DATA_DIR, read_benchmark
 from mos_tune.evaluation.mt_bench.endpoint import JudgeEndpoint
-from mos_tune.evaluation.mt_bench.judge_request import judge_requests
 from mos_tune.evaluation.mt_bench.judging import judge
-from mos_tune.evaluation.mt_bench.scores import mt_bench_scores, scores_table
+from mos_tune.evaluation.mt_bench.ratings import judge_requests, mt_bench_scores
 from mos_tune.evaluation.results import write_results
 from mos_tune.journal import Journal
-from mos_tune.weight_files import fingerprint, weight_files
+from mos_tune.tables import markdown
 
 OPTIONS = {"temperature": 0, "max_tokens": 2048}
 """What the benchmark's own code asks a judge with."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, judge and write the scores; status 1 if any is missing."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(argv)
     try:
         _judge(options)
     except UserError as error:
@@ -105,8 +107,17 @@ def _judge(options: argparse.Namespace) -> None:
             "seconds": round(time.perf_counter() - start, 3),
         },
     )
-    print(scores_table(scores))
+    print(_table(scores))
     print(f"written to {path}")
+
+
+def _table(scores: Mapping[str, Mapping[str, float | None]]) -> str:
+    columns = ("turn_1,none", "turn_2,none", "mean,none", "mean_stderr,none")
+    rows = (
+        [name, *("" if (value := metrics[key]) is None else f"{value:.2f}" for key in columns)]
+        for name, metrics in scores.items()
+    )
+    return markdown(["", "turn 1", "turn 2", "mean", "stderr"], rows)
 
 
 def _check_weights(origin: Mapping[str, Any], folder: Path) -> None:
@@ -143,7 +154,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m mos_tune.evaluation.mt_bench.judge",
+        prog="mos-tune judge",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.endpoint import JudgeEndpoint, MalformedReply, NoJudgement
-from mos_tune.evaluation.mt_bench.judge_request import JudgeRequest, parse_rating
+from mos_tune.evaluation.mt_bench.ratings import JudgeRequest, parse_rating
 from mos_tune.journal import Journal
 
 ATTEMPTS = 3
@@ -126,7 +126,7 @@ def judge(
                     raise UserError(
                         f"{FAILURES_IN_A_ROW} requests in a row to {endpoint.base_url} failed, the "
                         f"last one with {error}; {len(outcome.ratings)} judgements of "
-                        f"{len(requests)} are kept, and the same command goes on from there"
+                        f"{len(requests)} are kept, and the same command resumes from there"
                     ) from error
                 continue
             failures_in_a_row = 0
@@ -152,7 +152,7 @@ def _ask(request: JudgeRequest, endpoint: JudgeEndpoint, journal: Journal) -> fl
 
     Raises:
         NoJudgement: if the last attempt brought no reply.
-        UserError: if the run cannot go on.
+        UserError: if no further request can succeed.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:

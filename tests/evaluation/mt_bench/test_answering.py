@@ -24,7 +24,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from mos_tune.errors import UserError
 from mos_tune.evaluation.mt_bench.answering import TwoTurnAnswerer
 from mos_tune.evaluation.mt_bench.benchmark import Question
-from mos_tune.evaluation.mt_bench.chat_prompt import chat_prompt
+from mos_tune.evaluation.text import chat_prompt
 from mos_tune.tokenizers import HFChatTokenizer
 
 CHATML = (

@@ -199,7 +199,7 @@ def test_a_bad_key_is_said_once(
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_goes_on(folder: Path, server: JudgeServer, how: signal.Signals) -> None:
+def test_an_interrupted_run_resumes(folder: Path, server: JudgeServer, how: signal.Signals) -> None:
     release = threading.Event()
 
     def answer(message: str, times: int) -> Answer:

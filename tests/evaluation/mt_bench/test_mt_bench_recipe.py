@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The recipe that answers: what it writes, and how it goes on."""
+"""The recipe that answers: what it writes, and how it resumes."""
 
 import importlib.util
 import json

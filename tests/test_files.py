@@ -1,0 +1,47 @@
+# Copyright (c) the mos-tune authors.
+# All rights reserved.
+#
+# This source code is licensed under the BSD-style license found in the
+# LICENSE file in the root directory of this source tree.
+
+import pytest
+
+from mos_tune.files import new_folder, write_whole
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_file_replaces_what_was_there(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    write_whole(path, "größer\n")
+    assert path.read_text(encoding="utf-8") == "größer\n"
+    with open(path, encoding="utf-8") as before:
+        write_whole(path, (f"{line}and so on\n" for line in before))
+    assert path.read_text(encoding="utf-8") == "größer\nand so on\n"
+    assert names(tmp_path) == ["new", "new/a.txt"]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+
+    def lines():
+        yield "half"
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, lines())
+    assert path.read_text() == "before"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_is_there_as_a_whole_or_not_at_all(tmp_path):
+    with pytest.raises(OSError), new_folder(tmp_path / "a" / "b") as directory:
+        (directory / "half").write_text("x")
+        raise OSError("disk full")
+    assert list((tmp_path / "a").iterdir()) == []
+    with new_folder(tmp_path / "a" / "b") as directory:
+        (directory / "whole").write_text("x")
+    assert [path.name for path in (tmp_path / "a").rglob("*")] == ["b", "whole"]
