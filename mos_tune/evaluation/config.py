@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 
 from mos_tune.components import build
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, check_whole
 
 OLDEST_LM_EVAL = "0.4.5"
 
