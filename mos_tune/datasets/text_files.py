@@ -162,7 +162,7 @@ def _json_row(text: bytes) -> dict[str, Any]:
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(_reason(error)) from error
     if not isinstance(row, dict):
-        raise UserError(f"holds {kind(row)}, expected an object with the columns")
+        raise UserError(f"holds {type(row).__name__}, expected an object with the columns")
     return row
 
 
@@ -278,11 +278,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     return str(error)
-
-
-def kind(value: Any) -> str:
-    """Call a value by JSON's name for what it is."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)

@@ -26,5 +26,5 @@ class ChatMessage(Message):
     def __init__(
         self, role: str, content: str, *, masked: bool, more: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(role=role, content=content, masked=masked)  # type: ignore[arg-type]
+        super().__init__(role=role, content=content, masked=masked)
         self.more = dict(more or {})
