@@ -6,6 +6,7 @@
 
 """Dataset builders in torchtune's conventions."""
 
+from mos_tune.datasets.instruction import instruction_dataset
 from mos_tune.datasets.math_instruct import math_instruct_dataset
 from mos_tune.datasets.med_instruct import med_instruct_dataset
 from mos_tune.datasets.p3 import draw_p3, p3_dataset
@@ -15,6 +16,7 @@ from mos_tune.datasets.skills import skill_dataset
 
 __all__ = [
     "draw_p3",
+    "instruction_dataset",
     "math_instruct_dataset",
     "med_instruct_dataset",
     "p3_dataset",

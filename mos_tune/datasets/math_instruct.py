@@ -9,19 +9,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from datasets import load_dataset
 from torch.utils.data import Dataset
 from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
 from mos_tune.datasets.sampled import check_fraction, keep_fraction
+from mos_tune.datasets.sources import load_rows
 
 
 def math_instruct_dataset(
     tokenizer: ModelTokenizer,
     *,
-    source: str = "TIGER-Lab/MathInstruct",
+    source: str | None = "TIGER-Lab/MathInstruct",
+    data_files: Any = None,
     split: str = "train",
     fraction: float = 1.0,
     seed: int = 0,
@@ -34,12 +35,15 @@ def math_instruct_dataset(
 
     Args:
         tokenizer (ModelTokenizer): the model's tokenizer.
-        source (str): as in ``datasets.load_dataset``; rows have ``instruction`` and ``output``.
+        source (str | None): a repository whose rows have ``instruction`` and ``output``; null
+            for ``data_files`` on their own.
+        data_files (Any): as in :func:`~mos_tune.datasets.instruction_dataset`.
         split (str): the split to load. Default "train", the only one published.
         fraction (float): share of the rows to draw, above 0 and at most 1. Default 1.0; the paper's
             is 0.1.
         seed (int): which rows are drawn. Default 0.
-        **load_dataset_kwargs (Any): more arguments of ``datasets.load_dataset``.
+        **load_dataset_kwargs (Any): ``field``, or more arguments of
+            ``datasets.load_dataset``.
 
     Returns:
         Dataset: the examples in the file's order, prompts masked.
@@ -50,7 +54,7 @@ def math_instruct_dataset(
     Source: https://huggingface.co/datasets/TIGER-Lab/MathInstruct.
     """
     check_fraction(fraction)
-    rows = load_dataset(source, split=split, **load_dataset_kwargs)
+    rows = load_rows(source, data_files, split, **load_dataset_kwargs)
     return keep_fraction(RowsDataset(rows, _to_messages, tokenizer), fraction, seed)
 
 

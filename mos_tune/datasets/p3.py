@@ -85,7 +85,8 @@ def draw_p3(
         datasets.Dataset: rows with ``inputs_pretokenized`` and ``targets_pretokenized``.
 
     Raises:
-        UserError: if ``examples_per_subset`` is below 1, or no subset has the split.
+        UserError: if ``examples_per_subset`` is below 1, no subset has the split, or the prompts or
+            answers of one are not declared to be text.
 
     Source: https://huggingface.co/datasets/bigscience/P3; Mixture-of-Skills, section on datasets.
     """
@@ -98,6 +99,13 @@ def draw_p3(
         if rows is None:
             left_out.append(name)
             continue
+        for column in (INPUT, TARGET):
+            # Of files without declared types they are guessed, and dates are no longer their text.
+            declared = rows.features.get(column)
+            if getattr(declared, "dtype", None) not in ("string", "large_string"):
+                raise UserError(
+                    f"subset {name} of {source} has {declared} as {column}, expected text"
+                )
         candidates = _right_answers(rows)
         count = min(examples_per_subset, len(candidates))
         small += count < examples_per_subset

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Subset
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX, Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.errors import UnusableExample
+from mos_tune.errors import UnusableExample, UserError
 
 
 class Rows(Protocol):
@@ -36,15 +36,15 @@ class RowsDataset(Dataset):
 
     Args:
         rows (Rows): for example a ``datasets.Dataset``.
-        to_messages (Callable[[Mapping[str, Any]], list[Message]]): turns a row into a conversation,
-            or raises ``mos_tune.errors.UnusableExample`` with the reason.
+        to_messages (Callable[[Mapping[str, Any]], Any]): turns a row into a list of messages, or
+            raises ``mos_tune.errors.UnusableExample`` with the reason.
         tokenizer (ModelTokenizer): turns a conversation into tokens and a mask.
     """
 
     def __init__(
         self,
         rows: Rows,
-        to_messages: Callable[[Mapping[str, Any]], list[Message]],
+        to_messages: Callable[[Mapping[str, Any]], Any],
         tokenizer: ModelTokenizer,
     ) -> None:
         self._data = rows
@@ -56,13 +56,26 @@ class RowsDataset(Dataset):
         return len(self._data)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Tokenise one example; its ``labels`` hide the prompt from the loss."""
-        example = self._tokenizer({"messages": self._to_messages(self._data[index])})
+        """Tokenise one example; its ``labels`` hide the prompt from the loss.
+
+        Raises:
+            UserError: naming the file and the line, if the rows know them.
+        """
+        row = self._data[index]
+        try:
+            example = self._tokenize(row)
+        except UserError as error:
+            if not hasattr(self._data, "place"):
+                raise
+            raise UserError(f"{self._data.place(index)}: {error}") from error
         example["labels"] = [
             CROSS_ENTROPY_IGNORE_IDX if masked else token
             for token, masked in zip(example["tokens"], example["mask"], strict=True)
         ]
         return example
+
+    def _tokenize(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return self._tokenizer({"messages": self._to_messages(row)})
 
 
 def raw_row(dataset: Any, index: int) -> Any:
@@ -88,16 +101,44 @@ def json_row(dataset: Any, index: int) -> Any:
         return None
 
 
+def value_of(row: Mapping[str, Any], column: str) -> Any:
+    """Give what a row has in a column.
+
+    Raises:
+        UserError: if there is no such column.
+    """
+    if column not in row:
+        raise UserError(f"there is no column {column}, but {', '.join(row) or 'none'}")
+    return row[column]
+
+
 def text_of(row: Mapping[str, Any], column: str) -> str:
     """Give a row's text without blanks around it; null is empty.
 
     Raises:
-        TypeError: if it is something else than text.
+        UserError: if it is something else than text.
     """
-    value = row[column]
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{column} is {value!r}, expected text")
-    return (value or "").strip()
+    value = value_of(row, column)
+    return "" if value is None else text_in(value, column).strip()
+
+
+def text_in(value: Any, place: str) -> str:
+    """Give a value that is to be text as it is.
+
+    Args:
+        value (Any): from a row.
+        place (str): where it stands there, for messages.
+
+    Raises:
+        UserError: if it is no text, or half a character of UTF-16, which JSON can hold.
+    """
+    if not isinstance(value, str):
+        raise UserError(f"{place} is {value!r:.60}, expected text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{place} is no text: {error.reason}") from error
+    return value
 
 
 def prompt_and_response(prompt: str, response: str) -> list[Message]:

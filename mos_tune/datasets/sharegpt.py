@@ -9,14 +9,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from datasets import load_dataset
 from torch.utils.data import Dataset
 from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.datasets.rows import RowsDataset
+from mos_tune.datasets.rows import RowsDataset, text_in, value_of
 from mos_tune.datasets.sampled import check_fraction, keep_fraction
-from mos_tune.errors import UnusableExample
+from mos_tune.datasets.sources import load_rows
+from mos_tune.errors import UnusableExample, UserError
 
 ROLES = {
     "system": "system",
@@ -33,8 +33,8 @@ ROLES = {
 def sharegpt_dataset(
     tokenizer: ModelTokenizer,
     *,
-    source: str = "anon8231489123/ShareGPT_Vicuna_unfiltered",
-    data_files: str = "ShareGPT_V3_unfiltered_cleaned_split.json",
+    source: str | None = "anon8231489123/ShareGPT_Vicuna_unfiltered",
+    data_files: Any = "ShareGPT_V3_unfiltered_cleaned_split.json",
     split: str = "train",
     fraction: float = 1.0,
     seed: int = 0,
@@ -49,15 +49,16 @@ def sharegpt_dataset(
 
     Args:
         tokenizer (ModelTokenizer): the model's tokenizer.
-        source (str): as in ``datasets.load_dataset``; "json" for a file of one's own.
-        data_files (str): the file. A row has ``conversations``, a list of ``{"from", "value"}``.
+        source (str | None): a repository; "json" or null for a file of one's own.
+        data_files (Any): the file. A row has ``conversations``, a list of ``{"from", "value"}``.
             Default: the published repository's one of its several versions that is whole and
             cleaned.
         split (str): the split to load. Default "train", which is what a lone file is called.
         fraction (float): share of the rows to draw, above 0 and at most 1. Default 1.0; the
             paper's is 0.1.
         seed (int): which rows are drawn. Default 0.
-        **load_dataset_kwargs (Any): more arguments of ``datasets.load_dataset``.
+        **load_dataset_kwargs (Any): ``field``, or more arguments of
+            ``datasets.load_dataset``.
 
     Returns:
         Dataset: the conversations in the file's order, prompts masked.
@@ -66,11 +67,12 @@ def sharegpt_dataset(
         UserError: if ``fraction`` is out of range.
     """
     check_fraction(fraction)
-    rows = load_dataset(source, data_files=data_files, split=split, **load_dataset_kwargs)
-    dataset = RowsDataset(
-        rows, lambda row: conversation_to_messages(row["conversations"]), tokenizer
-    )
-    return keep_fraction(dataset, fraction, seed)
+    rows = load_rows(source, data_files, split, **load_dataset_kwargs)
+    return keep_fraction(RowsDataset(rows, _to_messages, tokenizer), fraction, seed)
+
+
+def _to_messages(row: Mapping[str, Any]) -> list[Message]:
+    return conversation_to_messages(value_of(row, "conversations"))
 
 
 def conversation_to_messages(conversation: Sequence[Mapping[str, Any]] | None) -> list[Message]:
@@ -85,10 +87,10 @@ def conversation_to_messages(conversation: Sequence[Mapping[str, Any]] | None) -
 
     Raises:
         UnusableExample: if nothing of that form can be had.
-        TypeError: if it is no list of turns, or a turn is no text.
+        UserError: if it is no list of turns, or a turn is no text.
     """
     if conversation is not None and not isinstance(conversation, list):
-        raise TypeError(f"conversations is {conversation!r}, expected a list of turns")
+        raise UserError(f"conversations is {conversation!r}, expected a list of turns")
     turns = [_turn(turn) for turn in conversation or []]
     system = turns[:1] if turns and turns[0][0] == "system" else []
     turns = turns[len(system) :]
@@ -110,12 +112,10 @@ def conversation_to_messages(conversation: Sequence[Mapping[str, Any]] | None) -
 
 def _turn(turn: Any) -> tuple[str, str]:
     if not isinstance(turn, Mapping):
-        raise TypeError(f"a turn is {turn!r}, expected from and value")
+        raise UserError(f"a turn is {turn!r}, expected from and value")
     role, text = turn.get("from"), turn.get("value")
     if role is None or text is None:
         raise UnusableExample("a turn without from or value")
     if role not in ROLES:
         raise UnusableExample(f"unknown role {role!r}")
-    if not isinstance(text, str):
-        raise TypeError(f"the value of a turn is {text!r}, expected text")
-    return ROLES[role], text
+    return ROLES[role], text_in(text, "the value of a turn")

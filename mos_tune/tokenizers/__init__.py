@@ -7,7 +7,14 @@
 """Tokenizers that turn conversations into tokens and a loss mask."""
 
 from mos_tune.tokenizers.characters import CharTokenizer
-from mos_tune.tokenizers.chat_template import ChatTemplate
+from mos_tune.tokenizers.chat_message import ChatMessage
+from mos_tune.tokenizers.chat_template import ChatTemplate, ConversationRefused
 from mos_tune.tokenizers.hf_chat import HFChatTokenizer
 
-__all__ = ["CharTokenizer", "ChatTemplate", "HFChatTokenizer"]
+__all__ = [
+    "CharTokenizer",
+    "ChatMessage",
+    "ChatTemplate",
+    "ConversationRefused",
+    "HFChatTokenizer",
+]

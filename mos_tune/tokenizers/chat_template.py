@@ -20,6 +20,18 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mos_tune.errors import UserError
 
 
+class ConversationRefused(UserError):
+    """A template cannot write a conversation.
+
+    Attributes:
+        reason (str): why, in words that are the same for all conversations alike.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class ChatTemplate:
     """Writes conversations as text exactly as ``apply_chat_template`` does.
 
@@ -79,33 +91,39 @@ class ChatTemplate:
         return cls(source, special_tokens, path)
 
     def render(
-        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Any] | None = None,
+        add_generation_prompt: bool = False,
     ) -> str:
         """Writes a conversation.
 
         Args:
-            messages: Mappings with ``role`` and ``content``.
+            messages: Mappings with ``role`` and ``content``, and what else the template knows.
+            tools: Descriptions of the functions that may be called. Default: none.
             add_generation_prompt: Whether the header of an assistant's turn follows.
 
         Returns:
             The text, special tokens included.
 
         Raises:
-            UserError: If the template refuses the conversation.
+            ConversationRefused: If the template refuses the conversation.
         """
         try:
             return _compile(self._source).render(
                 messages=[dict(message) for message in messages],
                 add_generation_prompt=add_generation_prompt,
-                tools=None,
+                tools=tools,
                 documents=None,
                 **self._special_tokens,
             )
         except (TemplateError, TypeError) as error:
             roles = [message["role"] for message in messages]
-            raise UserError(
+            raise ConversationRefused(
                 f"the chat template in {self._path} refuses a conversation with the roles "
-                f"{roles}: {error}"
+                f"{roles}: {error}",
+                f"the chat template refuses it: {error}",
             ) from error
 
 

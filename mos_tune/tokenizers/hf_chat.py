@@ -16,7 +16,8 @@ from torchtune.modules.transforms import Transform
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
 from mos_tune.errors import UserError, check_whole
-from mos_tune.tokenizers.chat_template import ChatTemplate
+from mos_tune.tokenizers.chat_message import ChatMessage
+from mos_tune.tokenizers.chat_template import ChatTemplate, ConversationRefused
 from mos_tune.tokenizers.hf_files import read_json, special_token_names, stop_tokens
 
 
@@ -128,7 +129,11 @@ class HFChatTokenizer(ModelTokenizer, Transform):
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
 
     def tokenize_messages(
-        self, messages: list[Message], *, add_end_tokens: bool = True
+        self,
+        messages: list[Message],
+        *,
+        tools: Sequence[Any] | None = None,
+        add_end_tokens: bool = True,
     ) -> tuple[list[int], list[bool]]:
         """Tokenizes a conversation.
 
@@ -137,7 +142,8 @@ class HFChatTokenizer(ModelTokenizer, Transform):
         that the template writes for it, header included. Nothing else is.
 
         Args:
-            messages: The conversation, text only.
+            messages: The conversation, text only; :class:`ChatMessage` where tools are called.
+            tools: Descriptions of the functions that may be called. Default: none.
             add_end_tokens: False leaves the conversation open for the assistant to go on: its
                 header is added, and an empty last message of the assistant is dropped.
 
@@ -145,14 +151,15 @@ class HFChatTokenizer(ModelTokenizer, Transform):
             Token ids and mask, both of length ``s``; the mask is True where there is no loss.
 
         Raises:
-            UserError: If a message holds something other than text, or if the template does not
-                write the beginning of a conversation the same way whatever follows.
+            UserError: If a message holds something other than text.
+            ConversationRefused: If the template does, or does not write the beginning of a
+                conversation the same way whatever follows.
         """
         turns = [_to_turn(message) for message in messages]
         if not add_end_tokens and turns[-1:] == [{"role": "assistant", "content": ""}]:
             messages, turns = messages[:-1], turns[:-1]
-        text = self._template.render(turns, add_generation_prompt=not add_end_tokens)
-        spans = [self._span(text, turns, i) for i, m in enumerate(messages) if not m.masked]
+        text = self._template.render(turns, tools=tools, add_generation_prompt=not add_end_tokens)
+        spans = [self._span(text, turns, tools, i) for i, m in enumerate(messages) if not m.masked]
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         # A token over the border belongs to the answer, whose first characters it carries.
         mask = [
@@ -165,27 +172,73 @@ class HFChatTokenizer(ModelTokenizer, Transform):
         """Replaces ``messages`` by ``tokens`` and ``mask``, as every torchtune tokenizer does.
 
         Args:
-            sample: Holds ``messages``, a list of :class:`~torchtune.data.Message`.
+            sample: Holds ``messages``, a list of :class:`~torchtune.data.Message`; it may hold
+                ``tools``.
             inference: Whether the assistant is to go on from here.
         """
         sample = dict(sample)
-        messages = sample.pop("messages")
-        tokens, mask = self.tokenize_messages(messages, add_end_tokens=not inference)
+        messages, tools = sample.pop("messages"), sample.pop("tools", None)
+        tokens, mask = self.tokenize_messages(messages, tools=tools, add_end_tokens=not inference)
         return {**sample, "tokens": tokens, "mask": mask}
 
-    def _span(self, text: str, turns: list[dict[str, str]], index: int) -> tuple[int, int]:
+    def check_written(self, messages: list[Message], tools: Sequence[Any] | None = None) -> None:
+        """Checks that the template writes every text that it is given.
+
+        Templates pass over roles that they do not know, or what is said beside a tool call, without
+        a word. So the conversation is written once with a mark in place of each text.
+
+        Args:
+            messages: The conversation.
+            tools: Descriptions of the functions that may be called. Default: none.
+
+        Raises:
+            ConversationRefused: If the template does not, or refuses the conversation.
+        """
+        marks: dict[str, str] = {}
+
+        def mark(what: str) -> str:
+            text = f"mark{len(marks)}end"
+            marks[text] = what
+            return text
+
+        turns = []
+        for turn in map(_to_turn, messages):
+            role = turn["role"]
+            if turn["content"].strip():
+                turn["content"] = mark(f"a turn of the role {role}")
+            if "tool_calls" in turn:
+                calls = [{**call, "function": {}} for call in turn["tool_calls"]]
+                for call in calls:
+                    arguments = {"text": mark("a tool call's arguments")}
+                    call["function"] = {"name": mark("a tool call"), "arguments": arguments}
+                turn["tool_calls"] = calls
+            turns.append(turn)
+        text = self._template.render(turns, tools=tools)
+        reasons = [what for found, what in marks.items() if found not in text]
+        if tools and text == self._template.render(turns):
+            reasons.append("the tools that may be called")
+        if reasons:
+            reason = f"the chat template leaves out {reasons[0]}"
+            raise ConversationRefused(f"tokenizer.tokenizer_dir: {reason}", reason)
+
+    def _span(
+        self, text: str, turns: list[dict[str, Any]], tools: Sequence[Any] | None, index: int
+    ) -> tuple[int, int]:
         """Finds the characters ``[first, last)`` of ``text`` that one message is trained on."""
         answers = turns[index]["role"] == "assistant"
         before = ""
         if index > 0 or answers:
-            before = self._template.render(turns[:index], add_generation_prompt=answers)
-        after = self._template.render(turns[: index + 1])
+            before = self._template.render(
+                turns[:index], tools=tools, add_generation_prompt=answers
+            )
+        after = self._template.render(turns[: index + 1], tools=tools)
         if not (after.startswith(before) and text.startswith(after)):
-            raise UserError(
+            raise ConversationRefused(
                 "tokenizer.tokenizer_dir: the chat template writes the beginning of a "
                 f"conversation in another way once message {index + 1} "
                 f"({turns[index]['role']}) or a later one follows, so its tokens cannot be told "
-                "from the rest; expected a template that only appends"
+                "from the rest; expected a template that only appends",
+                "the chat template writes a turn in another way once others follow",
             )
         if answers:
             end = after.rstrip()
@@ -197,11 +250,12 @@ class HFChatTokenizer(ModelTokenizer, Transform):
         return None if token is None else self._tokenizer.token_to_id(token)
 
 
-def _to_turn(message: Message) -> dict[str, str]:
+def _to_turn(message: Message) -> dict[str, Any]:
     for item in message.content:
         if item["type"] != "text":
             raise UserError(
                 f"a message of the role {message.role} holds {item['type']} content; expected text"
             )
     role = "tool" if message.role == "ipython" else message.role
-    return {"role": role, "content": message.text_content}
+    more = message.more if isinstance(message, ChatMessage) else {}
+    return {"role": role, "content": message.text_content, **more}

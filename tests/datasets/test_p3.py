@@ -116,6 +116,16 @@ def test_an_empty_answer_makes_a_row_unusable(p3):
         dataset[0]
 
 
+@pytest.mark.parametrize("answers", ["2024-05-01", 7, None])
+def test_answers_that_a_library_takes_for_something_else_are_refused(tmp_path, answers):
+    folder = tmp_path / "p3" / "dates"
+    folder.mkdir(parents=True)
+    row = {"inputs_pretokenized": "when?", "targets_pretokenized": answers}
+    (folder / "train.jsonl").write_text((json.dumps(row) + "\n") * 3)
+    with pytest.raises(UserError, match="subset dates of .* as targets_pretokenized, expected tex"):
+        draw_p3(str(tmp_path / "p3"))
+
+
 def test_a_split_that_no_subset_has_is_refused(p3):
     with pytest.raises(UserError, match="no split test in any of its 3 subsets"):
         draw_p3(p3, split="test")

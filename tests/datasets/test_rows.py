@@ -9,7 +9,7 @@ from torchtune.data import CROSS_ENTROPY_IGNORE_IDX
 from torchtune.datasets import SFTDataset
 
 from mos_tune.datasets.rows import RowsDataset, prompt_and_response, text_of
-from mos_tune.errors import UnusableExample
+from mos_tune.errors import UnusableExample, UserError
 from mos_tune.tokenizers import CharTokenizer
 
 ROWS = [{"q": "one", "a": "1"}, {"q": "two", "a": "22"}]
@@ -57,10 +57,12 @@ def test_a_blank_part_makes_a_row_unusable(prompt, response, reason):
 
 
 def test_text_of_a_column():
-    row = {"text": " a b\n", "null": None, "number": 3, "list": ["a"]}
+    row = {"text": " a b\n", "null": None, "number": 3, "list": ["a"], "yes": True}
     assert (text_of(row, "text"), text_of(row, "null")) == ("a b", "")
-    for column in ("number", "list"):
-        with pytest.raises(TypeError, match=f"{column} is .*expected text"):
+    for column in ("number", "list", "yes"):
+        with pytest.raises(UserError, match=f"{column} is .*expected text"):
             text_of(row, column)
-    with pytest.raises(KeyError, match="gone"):
+    with pytest.raises(UserError, match="there is no column gone, but text, null, number, list"):
         text_of(row, "gone")
+    with pytest.raises(UserError, match="half is no text: surrogates not allowed"):
+        text_of({"half": "\ud83d"}, "half")

@@ -13,7 +13,7 @@ from mos_tune.datasets.sharegpt import (
     conversation_to_messages,
     sharegpt_dataset,
 )
-from mos_tune.errors import UnusableExample
+from mos_tune.errors import UnusableExample, UserError
 from mos_tune.tokenizers import CharTokenizer
 
 
@@ -107,7 +107,7 @@ def write(tmp_path, conversations):
     ],
 )
 def test_what_is_no_conversation_is_an_error(conversation, reason):
-    with pytest.raises(TypeError, match=reason):
+    with pytest.raises(UserError, match=reason):
         conversation_to_messages(conversation)
 
 

@@ -9,20 +9,13 @@ import pickle
 from pathlib import Path
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from helpers.hf_tokenizers import CHATML, write_tokenizer
 from torchtune.data import Message
 from torchtune.datasets import instruct_dataset
 from transformers import AutoTokenizer
 
 from mos_tune.errors import UserError
 from mos_tune.tokenizers import HFChatTokenizer
-
-CHATML = """{% for message in messages %}
-{% if loop.first and message['role'] != 'system' %}<|im_start|>system
-Be brief.<|im_end|>
-{% endif %}
-{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}
-{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
 
 # No header for the assistant, spaces around the answer: as Llama 2 and Mistral have it.
 INST = """{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}
@@ -37,34 +30,6 @@ FORGETFUL = """{% for message in messages %}{% if message['role'] == 'user' or l
 {% if add_generation_prompt %}<|im_start|>{% endif %}"""
 
 REAL = Path("data/smollm2/model")
-
-
-def write_tokenizer(directory: Path, template: str | None, **config: object) -> Path:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|im_start|>", "<|im_end|>", "<s>", "</s>", "<pad>"]
-    text = ["What is the sum of seven and five? It is twelve.\n\n"] * 9
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=[AddedToken(t, special=True) for t in special],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(text, trainer)
-    directory.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(directory / "tokenizer.json"))
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": "<s>",
-        "eos_token": {"__type": "AddedToken", "content": "<|im_end|>"},
-        "pad_token": "<pad>",
-        "chat_template": template,
-        "clean_up_tokenization_spaces": False,
-        **config,
-    }
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
-    return directory
 
 
 def conversation(*turns: tuple[str, str]) -> list[Message]:
