@@ -6,9 +6,8 @@
 
 """Prints how much a run has lowered the perplexity of each dataset's held-out responses.
 
-Run it with:
-
-    python -m mos_tune.perplexities OUTPUT_DIR
+    mos-tune perplexities output/tiny_llama3_mos
+    mos-tune perplexities output/smollm2_135M_mos > perplexities.md
 
 It reads mixture.jsonl, and needs no model. The perplexity of a dataset is exp(held-out loss), and
 that loss is the mean over the response tokens of all its held-out examples. It is not the mean of
@@ -54,7 +53,7 @@ def perplexities(output_dir: Path) -> tuple[int, dict[str, tuple[float, float]]]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and prints the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m mos_tune.perplexities",
+        prog="mos-tune perplexities",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

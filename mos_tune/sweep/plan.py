@@ -52,7 +52,7 @@ class PlannedRun:
             return False
 
     def command(self) -> list[str]:
-        """Gives the arguments of ``tune``."""
+        """Gives the arguments of ``mos-tune``."""
         processes, recipe = str(self.config.sweep.processes), self.config.sweep.recipe
         config = str(self.directory / CONFIG)
         return ["run", "--nproc_per_node", processes, recipe, "--config", config]
@@ -104,7 +104,7 @@ def planned_runs(
         rows: Overrides by name.
         seeds: Of every row.
         overrides: For all rows; a row's own come after them.
-        recipe: What ``tune run`` starts.
+        recipe: What ``mos-tune run`` starts.
         processes: Of each run.
         output: The runs write to ``output/ROW/seed_N``.
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchtune import utils
 
-from mos_tune.launcher import RESUMABLE
+from mos_tune.endings import RESUMABLE
 from mos_tune.mixture import MixtureLoader
 from mos_tune.training.checkpoint_loading import SavedStep
 from mos_tune.training.components import is_off

@@ -15,7 +15,7 @@ from typing import Any
 from mos_tune.errors import UserError
 
 DATA_DIR = Path("data/benchmarks")
-"""Where ``python -m mos_tune.prepare.benchmarks`` writes by default; ours is ``mt_bench`` in it."""
+"""Where ``mos-tune prepare benchmarks`` writes by default; ours is ``mt_bench`` in it."""
 
 CATEGORIES_WITH_REFERENCE = ("math", "reasoning", "coding")
 """Where the judge compares with a reference answer; the benchmark has one for each of these."""
@@ -144,7 +144,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give number and content of every line."""
     if not path.is_file():
         raise UserError(
-            f"{path} is missing; python -m mos_tune.prepare.benchmarks writes it, to "
+            f"{path} is missing; `mos-tune prepare benchmarks` writes it, to "
             f"{DATA_DIR / 'mt_bench'} by default"
         )
     lines = path.read_text(encoding="utf-8").split("\n")

@@ -6,8 +6,10 @@
 
 r"""Grades MT-bench answers with a judge behind any OpenAI-compatible endpoint.
 
-    python -m mos_tune.evaluation.mt_bench.judge --answers CHECKPOINT/mt_bench_answers.jsonl \
+    mos-tune judge --answers output/smollm2_135M_mos/epoch_0/mt_bench_answers.jsonl \
         --base-url https://api.openai.com/v1 --model gpt-4
+    mos-tune judge --answers mt_bench_answers.jsonl --base-url http://localhost:8000/v1 \
+        --model a-judge-of-mine --key-env MY_KEY --concurrency 32
 
 The key comes from an environment variable. Every reply is written to mt_bench_judgements.jsonl,
 beside the answers, as soon as it comes, so a run that was stopped goes on where it was. Once every
@@ -143,7 +145,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m mos_tune.evaluation.mt_bench.judge",
+        prog="mos-tune judge",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -6,9 +6,8 @@
 
 """Prints one table of evaluated runs.
 
-Run it with:
-
-    python -m mos_tune.evaluation.table RUN_DIR... [--output DIR]
+    mos-tune table output/smollm2_135M_mos
+    mos-tune table output/sweep/llama3_8B_mos/*/seed_* --output output/tables
 
 RUN_DIR is a checkpoint's folder with a results.json, or the output_dir of a run of which one
 checkpoint was evaluated. Runs of one name, such as the seeds of one config, share a row: mean and
@@ -33,7 +32,7 @@ from mos_tune.evaluation.table.text import as_csv, as_markdown
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and the runs, prints the table and writes it."""
     parser = argparse.ArgumentParser(
-        prog="python -m mos_tune.evaluation.table",
+        prog="mos-tune table",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -38,7 +38,7 @@ def task_manager(
     - ``mos_paper``: all of it.
 
     Args:
-        data_dir: Directory that ``python -m mos_tune.prepare.benchmarks`` has filled, to be read
+        data_dir: Directory that ``mos-tune prepare benchmarks`` has filled, to be read
             in place of the hub; the prompts are the same. lm-eval's own tasks know nothing of it.
         include_path: Directory with configs of the user's own tasks.
         include_defaults: Whether lm-eval's own tasks are known too. It takes lm-eval seconds to
@@ -82,5 +82,5 @@ def _check_files(task: BenchmarkTask, data_dir: Path) -> None:
             found = "an empty" if path.is_file() else "no"
             raise UserError(
                 f"data_dir={data_dir} has {found} {path.relative_to(data_dir.absolute())}; fill a "
-                "directory with `python -m mos_tune.prepare.benchmarks --output-dir DIR`"
+                "directory with `mos-tune prepare benchmarks --output-dir DIR`"
             )
