@@ -6,8 +6,10 @@
 
 """Draw mixture.png from mixture.jsonl, also of a run that is unfinished or long over.
 
-mos-tune picture output/tiny_llama3_mos/mixture.jsonl
-mos-tune picture output/tiny_llama3_mos/mixture.jsonl for_the_paper.png
+    mos-tune picture output/tiny_llama3_mos/mixture.jsonl
+    mos-tune picture output/tiny_llama3_mos/mixture.jsonl for_the_paper.png
+
+The file is in the run's output_dir.
 """
 
 import argparse

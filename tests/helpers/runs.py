@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.hf_models import tiny_llama
-from helpers.warm_python import python_path, warm_python
+from helpers.warm_python import warm_python
 from omegaconf import OmegaConf
 
 REPOSITORY = Path(__file__).parents[2]
@@ -191,7 +191,6 @@ def _run(
         env=inherited
         | {
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": python_path(REPOSITORY / "tests"),
             "PYTHON_EXEC": warm_python(),  # what torchrun starts instead of Python
             # Workers that got no processor for a while are not killed while they save.
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "900",

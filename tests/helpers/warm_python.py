@@ -28,8 +28,6 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
-
 PRELOADED = (
     "torchtune._cli.tune",
     "torch.distributed.run",
@@ -74,12 +72,6 @@ os._exit(code)  # Python's own exit takes a while, in which a signal would kill
 """
 
 
-def python_path(*folders: Path) -> str:
-    """Give what makes every Python import this tree, whichever is installed."""
-    inherited = filter(None, [os.environ.get("PYTHONPATH")])
-    return os.pathsep.join([str(REPOSITORY), *map(str, folders), *inherited])
-
-
 @cache
 def warm_python() -> str:
     """Start the server, once for this process, and give the program to call in Python's place."""
@@ -92,7 +84,7 @@ def warm_python() -> str:
     server = subprocess.Popen(
         [sys.executable, __file__, address],
         stdin=subprocess.PIPE,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": python_path()},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     while not os.path.exists(address):
         assert server.poll() is None, "the server of warm_python did not start"

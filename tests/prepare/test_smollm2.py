@@ -83,9 +83,7 @@ def test_prepares_everything_once(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "data" / "small"
-    arguments = ["smollm2", "--output-dir", str(output), "--cache-dir", str(cache)]
-    monkeypatch.setattr("sys.argv", arguments)
-    smollm2.main()
+    smollm2.main(["--output-dir", str(output), "--cache-dir", str(cache)])
     first = capsys.readouterr().out
     table = {line.split()[0]: line.split()[1:7] for line in first.splitlines()}
     assert table["mathematics"] == ["70", "0", "1", "0", "66", "3"]
