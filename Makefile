@@ -7,7 +7,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-RECIPE = recipes/full_finetune_mos_distributed.py
+RECIPE = full_finetune_mos_distributed
 READY = $(VENV)/ready
 
 .PHONY: help run test smollm2 lint clean
@@ -16,14 +16,14 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 run: $(READY)
-	$(VENV)/bin/tune run --nproc_per_node 2 $(RECIPE) --config configs/tiny_llama3_mos.yaml
+	$(VENV)/bin/mos-tune run --nproc_per_node 2 $(RECIPE) --config tiny_llama3_mos
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 smollm2: $(READY)
-	$(VENV)/bin/python -m mos_tune.prepare.smollm2
-	$(VENV)/bin/tune run --nproc_per_node 2 $(RECIPE) --config configs/smollm2_135M_mos.yaml
+	$(VENV)/bin/mos-tune prepare smollm2
+	$(VENV)/bin/mos-tune run --nproc_per_node 2 $(RECIPE) --config smollm2_135M_mos
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

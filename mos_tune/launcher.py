@@ -3,127 +3,194 @@
 #
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
-"""torchrun's part of ``tune run`` with one of our recipes: how it restarts, and how it ends.
 
-torchrun ends in a traceback and code 1 whatever its workers did; here it ends in one line and
-their exit code. mos_tune.recipe_advice imports this module before torch is: it must stay light.
+"""``mos-tune run``: torch's launcher, which ends here in one line and the workers' exit code.
+
+torchrun itself ends in a traceback and code 1, whatever its workers did.
 """
 
+import argparse
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-RESUMABLE = 75
-"""Exit code of a run that the same command continues: EX_TEMPFAIL of sysexits.h."""
+from torch.distributed import DistError
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.run import get_args_parser
+from torch.distributed.run import run as run_workers
 
-_CAN_GO_ON = f"mos-tune: stopped by SIGTERM; resume_from_checkpoint=True goes on: code {RESUMABLE}"
+from mos_tune import endings
+from mos_tune.endings import RESUMABLE, Ending
+from mos_tune.errors import UserError
+from mos_tune.shipped import CLONE, CONFIGS, RECIPES
+
+_RESUMES = f"mos-tune: stopped by SIGTERM; resume_from_checkpoint=True resumes: code {RESUMABLE}"
 
 _AT_ONCE = 2  # seconds; torchrun kills what does not end by itself after 30
 
+_ABOUT = """\
+Start a recipe on one or several processes.
 
-def prepare(argv: list[str]) -> None:
-    """Make restarts work, and put :func:`ending` in place of torchrun's traceback.
+RECIPE and CONFIG are paths, or names: of files in this folder, or else of those that come with
+mos-tune (`mos-tune ls`). Options before RECIPE are torchrun's; without any, it is one process.
+A component of your own is found in a file in this folder: reward=my_file.MyReward."""
+
+_EXAMPLES = """\
+examples:
+  a mixture of four small generated datasets, on two processes:
+    mos-tune run --nproc_per_node 2 full_finetune_mos_distributed --config tiny_llama3_mos
+
+  a config of your own, some of it changed, on all GPUs of this machine:
+    mos-tune run --nproc_per_node gpu full_finetune_mos_distributed --config mine.yaml \\
+        epochs=1 reward.smoothing=0.5 ~optimizer.fused
+
+  two machines, the same on both:
+    mos-tune run --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \\
+        full_finetune_mos_distributed --config llama3_8B_mos
+
+exit codes:
+  0 at the end of the run; 75 if SIGTERM stopped it and the same command resumes it (a checkpoint
+  section and resume_from_checkpoint=True); otherwise that of the worker which failed first, and
+  128 + N if signal N killed it"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command.
 
     Args:
-        argv (list[str]): the program and its arguments.
+        arguments (Sequence[str]): what follows ``mos-tune run``.
+
+    Raises:
+        SystemExit: if the run has not come to its end.
+        UserError: if recipe or config are not there.
     """
-    if any(one.replace("_", "-").startswith("--max-restarts") for one in argv):
+    options = _options(arguments)
+    if options.max_restarts:
         # Else restarted workers find the addresses of those that died in the store that torchrun
         # shares with them (pytorch issue 135712), and cannot connect.
         os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    before = sys.excepthook
+    if CLONE is not None:
+        # The workers' first place to look is the recipe's folder, and then another may come.
+        path = [str(CLONE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    line, code = _run(options)
+    if line:
+        print(line, file=sys.stderr)
+    sys.exit(code)
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        # Any number of signals are one wish, and torchrun's handler would raise in here.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+    parser.prog = "mos-tune run"
+    parser.usage = "mos-tune run [TORCHRUN OPTIONS] RECIPE --config CONFIG [KEY=VALUE ...]"
+    parser.description, parser.epilog = _ABOUT, _EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    for action in parser._actions:
+        if action.dest == "training_script":
+            action.metavar, action.help = "RECIPE", "path or name"
+        elif action.dest == "training_script_args":
+            action.metavar = "--config CONFIG [KEY=VALUE ...]"
+            action.help = "path or name, and changes to it"
+    options = parser.parse_args(arguments)
+    # No doubt about the place where one machine's processes meet, and no fixed port.
+    if options.nnodes in ("1", "1:1") and not options.rdzv_endpoint:
+        options.standalone = True
+    if not (options.module or options.no_python):
+        options.training_script = str(RECIPES.find(options.training_script))
+        options.training_script_args = _with_config(options.training_script_args)
+    return options
+
+
+def _with_config(arguments: Sequence[str]) -> list[str]:
+    # One spelling: --config=CONFIG is torchtune's, too.
+    words = [
+        part
+        for word in arguments
+        for part in (word.split("=", 1) if word.startswith("--config=") else [word])
+    ]
+    if "--config" not in words[:-1]:
+        raise UserError("`mos-tune run RECIPE` needs --config CONFIG; `mos-tune ls` lists both")
+    position = words.index("--config") + 1
+    words[position] = str(CONFIGS.find(words[position]))
+    return words
+
+
+def _run(options: argparse.Namespace) -> tuple[str, int]:
+    """Run the workers, and say how that ended: a line, empty at a run's end, and the exit code."""
+    with tempfile.TemporaryDirectory(prefix="mos-tune-") as folder:
+        os.environ[endings.FOLDER] = folder
         try:
-            end = ending(error, trace)
-        except Exception:  # it reads torch's private parts; torch's own words must not get lost
-            end = None
-        if end is None:
-            before(kind, error, trace)
-            return
-        line, code = end
-        if line:
-            print(line, file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # An orderly exit may abort: the traceback keeps torchrun's store alive, and its thread.
-        os._exit(code)
-
-    sys.excepthook = hook
+            run_workers(options)
+        except ChildFailedError as error:
+            return of_failures(error.failures, endings.read(Path(folder)))
+        except SignalException as error:
+            # Any number of signals are one wish, and torchrun's handler would raise in here.
+            signal.signal(error.sigval, signal.SIG_IGN)
+            return of_signal(error.sigval, endings.read(Path(folder)))
+        except (RendezvousError, DistError, ValueError) as error:
+            return f"mos-tune: torchrun cannot start: {' '.join(str(error).split())}", 1
+    return "", 0
 
 
-def ending(error: BaseException, trace: TracebackType | None) -> tuple[str, int] | None:
-    """Say how the launcher ends.
+def of_failures(failures: Mapping[int, ProcessFailure], left: Sequence[Ending]) -> tuple[str, int]:
+    """Say how a run ended of which a process failed.
 
     Args:
-        error (BaseException): what ended it.
-        trace (TracebackType | None): the error's traceback.
+        failures (Mapping[int, ProcessFailure]): torchrun's report, by rank.
+        left (Sequence[Ending]): what the processes have left.
 
     Returns:
-        tuple[str, int] | None: a line for the user, empty if the run has come to its end, and the
-            exit code; None to leave the error as it is.
+        tuple[str, int]: a line for the user, and the exit code.
     """
-    kind = type(error)
-    if not kind.__module__.startswith("torch.distributed.elastic."):
-        return None
-    if kind.__name__ == "ChildFailedError":
-        return _of_failures(vars(error)["failures"])
-    if kind.__name__ == "SignalException" and vars(error)["sigval"] == signal.SIGTERM:
-        return _of_sigterm(_exit_codes(error, trace))
-    return None
-
-
-def _of_failures(failures: Mapping[int, Any]) -> tuple[str, int] | None:
     if any(failure.exitcode == RESUMABLE for failure in failures.values()):
-        return _CAN_GO_ON, RESUMABLE
-    if any(failure.error_file != "<N/A>" for failure in failures.values()):
-        return None  # a worker left a report, which torchrun prints
+        return _RESUMES, RESUMABLE
     # torchrun ends the ranks that are left: those failures follow from the first.
     start = min(failure.timestamp for failure in failures.values())
     first = {rank: one for rank, one in failures.items() if one.timestamp <= start + _AT_ONCE}
     own = {rank: one for rank, one in first.items() if one.exitcode != -signal.SIGTERM}
     killed = {rank: one for rank, one in own.items() if one.exitcode < 0}
     causes = killed or own or first
-    line = ", ".join(_how(rank, one) for rank, one in sorted(causes.items()))
-    code = next(iter(causes.values())).exitcode
+    reasons = {(one.rank, one.code): one.reason for one in left}
+    line = ", ".join(
+        _how(rank, one, reasons.get((rank, one.exitcode), ""))
+        for rank, one in sorted(causes.items())
+    )
     if any(one.exitcode == -signal.SIGKILL for one in causes.values()):
         line += "; is the machine out of memory?"
-    elif code > 0:
-        line += "; its output says why"
+    code = next(iter(causes.values())).exitcode
     return f"mos-tune: {line}", code if code > 0 else 128 - code
 
 
-def _how(rank: int, failure: Any) -> str:
+def _how(rank: int, failure: ProcessFailure, reason: str) -> str:
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
         return f"rank {rank} (pid {failure.pid}) was killed by {name}"
-    return f"rank {rank} ended with exit code {failure.exitcode}"
+    why = f": {reason}" if reason else "; its output says why"
+    return f"rank {rank} ended with exit code {failure.exitcode}{why}"
 
 
-def _of_sigterm(codes: list[int | None]) -> tuple[str, int]:
+def of_signal(number: signal.Signals, left: Sequence[Ending]) -> tuple[str, int]:
+    """Say how a run ended when the launcher got a signal, and passed it on.
+
+    Args:
+        number (signal.Signals): the signal.
+        left (Sequence[Ending]): what the processes have left.
+
+    Returns:
+        tuple[str, int]: a line for the user, empty if the run has come to its end, and the exit
+            code.
+    """
+    codes = [one.code for one in left]
     if RESUMABLE in codes:
-        return _CAN_GO_ON, RESUMABLE
+        return _RESUMES, RESUMABLE
     if codes and not any(codes) and None not in codes:
-        return "", 0  # the run was at its end
-    line = "mos-tune stopped by SIGTERM; nothing was saved after it"
-    if -signal.SIGKILL in codes:
+        return "", 0
+    line = f"mos-tune stopped by {number.name}; nothing was saved after it"
+    if any(one.code is None and one.reason for one in left):
         line += ": torchrun killed the workers before they were done (see --shutdown-timeout)"
-    return line, 128 + signal.SIGTERM
-
-
-def _exit_codes(error: BaseException, trace: TracebackType | None) -> list[int | None]:
-    """Find torchrun's agent, which only the traceback holds, and give its workers' exit codes."""
-    before = error.__context__
-    while trace is not None:
-        context = getattr(trace.tb_frame.f_locals.get("self"), "_pcontext", None)
-        if context is not None:
-            handlers: Mapping[int, Any] = context.subprocess_handlers
-            return [handler.proc.poll() for handler in handlers.values()]
-        trace = trace.tb_next
-    # A second signal, which came when the first had left the agent.
-    return [] if before is None else _exit_codes(before, before.__traceback__)
+    return line, 128 + number

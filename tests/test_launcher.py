@@ -3,36 +3,34 @@
 #
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
-import os
+
 import signal
-import subprocess
-import sys
-from types import SimpleNamespace
 
 import pytest
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from helpers.runs import config, mos_tune_run
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from mos_tune.launcher import ending, prepare
+from mos_tune.endings import Ending
+from mos_tune.launcher import _options, of_failures, of_signal
 
-GOES_ON = "mos-tune: stopped by SIGTERM; resume_from_checkpoint=True goes on: code 75"
-STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+RESUMES = "mos-tune: stopped by SIGTERM; resume_from_checkpoint=True resumes: code 75"
+TINY = ("full_finetune_mos_distributed", "--config", "tiny_llama3_mos")
 
 
 def failed(*ranks):
-    """The launcher's error, of (rank, exit code, seconds after the first)."""
+    """torchrun's report, of (rank, exit code, seconds after the first)."""
     failures = {}
     for rank, code, after in ranks:
         failures[rank] = ProcessFailure(rank, 100 + rank, code, error_file="none")
         failures[rank].timestamp = 1000 + after
-    return ChildFailedError("recipe", failures)
+    return failures
 
 
 @pytest.mark.parametrize(
     ("ranks", "line", "code"),
     [
-        ([(0, 75, 0), (1, 75, 0)], GOES_ON, 75),
-        ([(0, 75, 0), (1, -15, 1)], GOES_ON, 75),
+        ([(0, 75, 0), (1, 75, 0)], RESUMES, 75),
+        ([(0, 75, 0), (1, -15, 1)], RESUMES, 75),
         ([(0, 1, 0)], "mos-tune: rank 0 ended with exit code 1; its output says why", 1),
         (
             [(0, -15, 1), (1, 1, 0)],
@@ -60,90 +58,98 @@ def failed(*ranks):
     ],
 )
 def test_the_rank_that_failed_first_is_named(ranks, line, code):
-    assert ending(failed(*ranks), None) == (line, code)
+    assert of_failures(failed(*ranks), []) == (line, code)
 
 
-def stopped(*codes):
-    """The launcher's traceback when it got SIGTERM and its workers ended with these codes."""
-    handlers = {
-        rank: SimpleNamespace(proc=SimpleNamespace(poll=lambda code=code: code))
-        for rank, code in enumerate(codes)
-    }
-
-    class Agent:
-        _pcontext = SimpleNamespace(subprocess_handlers=handlers) if codes else None
-
-        def run(self):
-            raise SignalException("Process 1 got signal: 15", signal.SIGTERM)
-
-    try:
-        Agent().run()
-    except SignalException as error:
-        return error, error.__traceback__
+def test_the_reason_that_a_rank_left_is_told():
+    left = [Ending(0, 1, "the disk is full"), Ending(1, None, "")]
+    line = "mos-tune: rank 0 ended with exit code 1: the disk is full"
+    assert of_failures(failed((0, 1, 0), (1, -15, 1)), left) == (line, 1)
+    # It was about to end so, and then crashed; or left it when it was started before.
+    assert "full" not in of_failures(failed((0, -11, 0)), left)[0]
+    assert "full" not in of_failures(failed((0, 2, 0)), left)[0]
 
 
 @pytest.mark.parametrize(
-    ("codes", "code", "words"),
+    ("left", "code", "words"),
     [
-        ((75, 75), 75, GOES_ON),
-        ((75, None), 75, GOES_ON),
-        ((0, 0), 0, ""),
-        ((-15, -15), 143, "nothing was saved"),
-        ((-9, -9), 143, "see --shutdown-timeout"),
-        ((), 143, "nothing was saved"),
+        ([(75, ""), (75, "")], 75, RESUMES),
+        ([(75, ""), (None, "asked to stop")], 75, RESUMES),
+        ([(0, ""), (0, "")], 0, ""),
+        ([(0, ""), (None, "")], 143, "nothing was saved"),
+        ([(None, ""), (None, "")], 143, "mos-tune stopped by SIGTERM; nothing was saved after it"),
+        ([(None, "asked to stop"), (None, "asked to stop")], 143, "see --shutdown-timeout"),
+        ([], 143, "nothing was saved"),
     ],
 )
-def test_sigterm(codes, code, words):
-    line, found = ending(*stopped(*codes))
+def test_a_signal_that_the_launcher_got(left, code, words):
+    endings = [Ending(rank, *one) for rank, one in enumerate(left)]
+    line, found = of_signal(signal.SIGTERM, endings)
     assert found == code
     assert words in line and bool(line) == bool(words)
+    assert ("shutdown-timeout" in line) == ("shutdown-timeout" in words)
 
 
-def test_a_second_signal_after_the_agent_changes_nothing():
-    first, _ = stopped(75, 75)
-    try:
-        try:
-            raise first
-        except SignalException:
-            raise SignalException("Process 1 got signal: 15", signal.SIGTERM)  # noqa: B904, a handler raises so
-    except SignalException as second:
-        assert ending(second, second.__traceback__) == (GOES_ON, 75)
+def test_another_signal_is_named():
+    line = "mos-tune stopped by SIGINT; nothing was saved after it"
+    assert of_signal(signal.SIGINT, [Ending(0, 130, "")]) == (line, 130)
 
 
-def test_what_is_not_recognised_is_left_to_torchrun(tmp_path):
-    assert ending(ValueError("x"), None) is None
-    assert ending(SignalException("Ctrl-C", signal.SIGINT), None) is None
-    report = tmp_path / "error.json"
-    report.write_text('{"message": "out of something", "timestamp": 1}')
-    reported = ChildFailedError("recipe", {0: ProcessFailure(0, 1, 1, str(report))})
-    assert ending(reported, None) is None
+def test_one_process_on_a_port_of_its_own_is_the_default():
+    options = _options(TINY)
+    assert options.standalone and options.nproc_per_node == "1"
+    assert _options(["--nproc_per_node", "2", *TINY]).standalone
 
 
-@pytest.mark.parametrize("error", ["failed", "RuntimeError('as ever')"])
-def test_one_line_and_the_exit_code_or_the_traceback(tmp_path, error):
-    code = f"""
-from mos_tune.launcher import prepare
-prepare(["tune", "run"])
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-failed = ChildFailedError("recipe", {{1: ProcessFailure(1, 2, 41, "none")}})
-raise {error}
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if error == "failed":
-        assert done.returncode == 41
-        assert done.stderr == "mos-tune: rank 1 ended with exit code 41; its output says why\n"
-    else:
-        assert done.returncode == 1
-        assert "Traceback" in done.stderr and "as ever" in done.stderr
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--nnodes", "2", "--master_addr", "a.b"),
+        ("--nnodes=1:4", "--rdzv-backend=c10d", "--rdzv-endpoint=a.b:1"),
+        ("--rdzv_endpoint", "a.b:1"),
+    ],
+)
+def test_several_machines_meet_where_they_are_told(options):
+    assert not _options([*options, *TINY]).standalone
 
 
-@pytest.mark.parametrize("option", ["--max-restarts", "--max_restarts=3", None])
-def test_restarts_get_a_store_of_their_own(monkeypatch, option):
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setenv(STORE, "")  # restored afterwards, also if it was not set
-    monkeypatch.delenv(STORE)
-    prepare(["tune", "run", *filter(None, [option]), "recipe.py"])
-    assert os.environ.get(STORE) == (None if option is None else "1")
-    monkeypatch.setenv(STORE, "0")
-    prepare(["tune", "run", "--max-restarts", "3"])
-    assert os.environ[STORE] == "0"
+def test_both_spellings_of_the_config_are_found():
+    for words in (TINY[1:], ("--config=tiny_llama3_mos",)):
+        found = _options([TINY[0], *words, "a=b", "~c"]).training_script_args
+        assert found[0] == "--config" and found[1].endswith("/configs/tiny_llama3_mos.yaml")
+        assert found[2:] == ["a=b", "~c"]
+
+
+def test_a_users_own_program_is_left_alone():
+    options = _options(["--module", "my_package.recipe", "--mode", "fast"])
+    assert options.training_script == "my_package.recipe"
+    assert options.training_script_args == ["--mode", "fast"]
+
+
+def test_a_run_that_cannot_start_is_said_in_a_line(tmp_path):
+    run = mos_tune_run(config(tmp_path), processes="many", ok=False)
+    assert run.code == 1
+    assert run.output.splitlines()[-1].startswith("mos-tune: torchrun cannot start: Unsupported")
+    assert "Traceback" not in run.output
+
+
+def test_what_a_user_did_wrong_is_the_last_line(tmp_path):
+    run = mos_tune_run(config(tmp_path), "optimizer.lr=high", ok=False)
+    assert run.code == 1
+    end = run.output.splitlines()[-1]
+    assert end.startswith("mos-tune: rank 0 ended with exit code 1: optimizer.lr must be a finite")
+    assert "Traceback" not in run.output
+
+
+def test_a_restarted_run_ends_as_its_last_start_did(tmp_path):
+    # It is killed at step 2 each time.
+    settings = config(tmp_path)
+    settings["metric_logger"] = {
+        "_component_": "helpers.components.DyingLogger",
+        "die_at": 2,
+        "log_dir": "${output_dir}/logs",
+    }
+    run = mos_tune_run(settings, processes=1, launcher=("--max-restarts", "1"), ok=False)
+    assert run.code == 137
+    assert "was killed by SIGKILL; is the machine out of memory?" in run.output.splitlines()[-1]
+    assert run.output.count("SIGKILL; is") == 1

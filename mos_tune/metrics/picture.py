@@ -6,12 +6,15 @@
 
 """Draw mixture.png from mixture.jsonl, also of a run that is unfinished or long over.
 
-python -m mos_tune.metrics.picture OUTPUT_DIR/mixture.jsonl [PNG]
+    mos-tune picture output/tiny_llama3_mos/mixture.jsonl
+    mos-tune picture output/tiny_llama3_mos/mixture.jsonl for_the_paper.png
+
+The file is in the run's output_dir.
 """
 
 import argparse
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +152,19 @@ def _draw_faintly(axis: Axes, curve: Curve, looks: Mapping[str, Mapping[str, Any
         axis.plot(steps, [values[name] for _, values in curve], **look)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and draw."""
-    parser = argparse.ArgumentParser(description="Draw the picture of a run's mixture.")
+    parser = argparse.ArgumentParser(
+        prog="mos-tune picture",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("mixture_jsonl", type=Path)
     parser.add_argument("png", type=Path, nargs="?", help="default: mixture.png beside the file")
-    arguments = parser.parse_args()
-    beside = arguments.mixture_jsonl.with_name("mixture.png")
+    options = parser.parse_args(arguments)
+    beside = options.mixture_jsonl.with_name("mixture.png")
     try:
-        draw_mixture(arguments.mixture_jsonl, arguments.png or beside)
+        draw_mixture(options.mixture_jsonl, options.png or beside)
     except UserError as error:
         parser.exit(1, f"{error}\n")
 

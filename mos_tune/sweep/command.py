@@ -6,16 +6,16 @@
 
 """Train many rows of a table, one after another, and print the table.
 
-Run it from the mos-tune folder with:
+    mos-tune sweep --config tiny_llama3_mos --rows sweeps/paper --processes 2
+    mos-tune sweep --config mine.yaml --rows rows.yaml --seeds 0 1 --print
 
-    mos-tune sweep --config CONFIG --rows ROWS [--seeds 0 1] [--processes N]
-
-ROWS is a YAML file with a name and a list of overrides of CONFIG for each row, as
-configs/sweeps/paper.yaml; an override with {dataset} is made for each dataset. Each row runs with
-each seed and writes to OUTPUT/<name of CONFIG>/<row>/seed_<n>. What has ended is skipped, and what
-was stopped resumes if CONFIG has a checkpoint section, so the same command may be given again at
-any time. A run that fails does not keep the others from running. The table of held-out losses is
-printed at the end and written to OUTPUT/<name of CONFIG>/table.md and table.csv.
+CONFIG, ROWS and RECIPE are paths or names, as for `mos-tune run`. ROWS is a YAML file with a name
+and a list of overrides of CONFIG for each row, as sweeps/paper; an override with {dataset} is made
+for each dataset. Each row runs with each seed and writes to OUTPUT/<name of CONFIG>/<row>/seed_<n>.
+What has ended is skipped, and what was stopped resumes if CONFIG has a checkpoint section, so the
+same command may be given again at any time. A run that fails does not keep the others from running.
+The table of held-out losses is printed at the end and written to OUTPUT/<name of CONFIG>/table.md
+and table.csv.
 
 With --print nothing is trained: the commands of the runs that have not ended are printed, to be
 given to a cluster. Without --print, the same command then prints the table.
@@ -30,6 +30,7 @@ from pathlib import Path
 from mos_tune.errors import UserError, check_whole
 from mos_tune.files import write_whole
 from mos_tune.metrics.curves import MEAN, read_curves
+from mos_tune.shipped import CONFIGS, RECIPES
 from mos_tune.sweep.plan import PlannedRun, dataset_names, planned_runs
 from mos_tune.sweep.rows import read_rows
 from mos_tune.sweep.running import run_all
@@ -65,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, required=True, help="what all rows share")
-    parser.add_argument("--rows", type=Path, required=True, help="names and overrides")
+    parser.add_argument("--config", required=True, help="what all rows share")
+    parser.add_argument("--rows", required=True, help="names and overrides")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
     parser.add_argument("--processes", type=int, default=1, help="of each run; default: 1")
     parser.add_argument("--only", metavar="ROW", nargs="+", help="these rows alone")
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--selection",
         metavar="DIR",
-        help="rows with {selection} train on the examples that recipes/select_examples.py has "
+        help="rows with {selection} train on the examples that select_examples has "
         "selected from CONFIG into this folder; default: they are left out",
     )
     parser.add_argument(
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--recipe",
-        default="recipes/full_finetune_mos_distributed.py",
+        default="full_finetune_mos_distributed",
         help="default: %(default)s",
     )
     parser.add_argument(
@@ -103,9 +104,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _planned(options: argparse.Namespace) -> list[PlannedRun]:
-    for file in (options.config, Path(options.recipe)):
-        if not file.is_file():
-            raise UserError(f"there is no {file}; start the sweep from the mos-tune folder")
+    RECIPES.find(options.recipe)
+    options.config, options.rows = CONFIGS.find(options.config), CONFIGS.find(options.rows)
     check_whole("--processes", options.processes)
     datasets = dataset_names(options.config, options.overrides)
     rows = read_rows(options.rows, datasets, options.specialist, options.selection)
@@ -129,7 +129,7 @@ def _planned(options: argparse.Namespace) -> list[PlannedRun]:
 def _print_commands(runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         if not run.has_ended():
-            print(shlex.join(["tune", *run.command()]))
+            print(shlex.join(["mos-tune", *run.command()]))
 
 
 def _print_table(runs: Sequence[PlannedRun], directory: Path) -> None:

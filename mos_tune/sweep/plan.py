@@ -52,7 +52,7 @@ class PlannedRun:
             return False
 
     def command(self) -> list[str]:
-        """Give the arguments of ``tune``."""
+        """Give the arguments of ``mos-tune``."""
         processes, recipe = str(self.config.sweep.processes), self.config.sweep.recipe
         config = str(self.directory / CONFIG)
         return ["run", "--nproc_per_node", processes, recipe, "--config", config]
@@ -103,7 +103,7 @@ def planned_runs(
         rows (Mapping[str, Sequence[str]]): overrides by name.
         seeds (Sequence[int]): of every row.
         overrides (Sequence[str]): for all rows; a row's own come after them.
-        recipe (str): what ``tune run`` starts.
+        recipe (str): what ``mos-tune run`` starts.
         processes (int): of each run.
         output (Path): the runs write to ``output/ROW/seed_N``.
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mos_tune.launcher import RESUMABLE
+from mos_tune.endings import RESUMABLE
 from mos_tune.sweep.plan import PlannedRun
 
 _STOPPED = (RESUMABLE, 128 + signal.SIGTERM, -signal.SIGTERM)
@@ -56,13 +56,13 @@ def run_all(runs: Sequence[PlannedRun]) -> int:
 
 def _run(command: Sequence[str], log: Path) -> int:
     # The module and not the program, which need not be on the path.
-    tune = [sys.executable, "-m", "torchtune._cli.tune", *command]
+    mos_tune = [sys.executable, "-m", "mos_tune.cli", *command]
     # Blocked until there is a run to hand the signal to, else it would outlive the sweep.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     with (
         log.open("a", encoding="utf-8") as file,
         subprocess.Popen(
-            tune, stdout=file, stderr=subprocess.STDOUT, preexec_fn=_unblock
+            mos_tune, stdout=file, stderr=subprocess.STDOUT, preexec_fn=_unblock
         ) as process,
     ):
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torchtune import config
 
+from mos_tune import endings
 from mos_tune.errors import UserError
 from mos_tune.training import lost_ranks
 
@@ -28,6 +29,8 @@ A machine's first rank waits once, its others twice: an error that rank 0 does n
 once a machine.
 """
 
+_INTERRUPTED = 128 + signal.SIGINT
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -37,7 +40,7 @@ def launch(recipe: type[Any], work: str = "train") -> None:
     Every rank usually meets the same error. Rank 0 reports it at once; the launcher then ends the
     others, which have been waiting, unless the error was theirs alone. An error in reading the
     config and command line is a user's error, whatever its type. A rank that another one has left
-    alone says which.
+    alone says which. However it ends, ``mos-tune run`` is told.
 
     Args:
         recipe (type[Any]): made with ``cfg``, then ``setup(cfg)``, the work and ``cleanup()``.
@@ -58,8 +61,19 @@ def launch(recipe: type[Any], work: str = "train") -> None:
         getattr(run, work)()
         run.cleanup()
 
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a user's own components are
+    endings.leave(None)
     try:
         recipe_main()
+    except SystemExit as end:  # as config.parse ends, and a recipe that was asked to stop
+        # Python's exit puts back the default action, by which a late signal would kill.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        endings.leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+    except KeyboardInterrupt:
+        endings.leave(_INTERRUPTED)
+        sys.exit(_INTERRUPTED)
     except Exception as error:  # the end of the process: nothing is swallowed, only said once
         # Nothing can be saved any more, and the launcher may end this rank while it waits.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -70,6 +84,7 @@ def launch(recipe: type[Any], work: str = "train") -> None:
         lost_ranks.answer(rank, lost_contact)
         if lost_contact and getattr(getattr(run, "preemption", None), "asked", False):
             # The launcher is ending all ranks, and says which was the first.
+            endings.leave(1, "another rank has stopped")
             sys.exit(f"mos-tune: rank {rank} stops, too")
         others_first = (rank > 0) + (os.environ.get("LOCAL_RANK", "0") != "0")
         time.sleep(others_first * SECONDS_FOR_RANK_ZERO)
@@ -78,8 +93,11 @@ def launch(recipe: type[Any], work: str = "train") -> None:
             text = lost_ranks.what_happened(error) if lost_contact else None
         if text is not None:
             # In one write: print's line break is another, and other ranks write here, too.
-            sys.stderr.write(f"\nmos-tune stopped: {' '.join(text.split())}\n")
+            text = " ".join(text.split())
+            endings.leave(1, text)
+            sys.stderr.write(f"\nmos-tune stopped: {text}\n")
         else:
+            endings.leave(1)
             print(f"\nmos-tune stopped on rank {rank}:", file=sys.stderr)
             traceback.print_exception(error)
         sys.exit(1)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from mos_tune.launcher import RESUMABLE
+from mos_tune import endings
 
 
 class Preemption:
@@ -58,4 +58,6 @@ class Preemption:
                 os.write(
                     sys.stderr.fileno(), b"\nmos-tune stopped by SIGTERM before the first step\n"
                 )
-            os._exit(RESUMABLE)
+            endings.leave(endings.RESUMABLE)
+            os._exit(endings.RESUMABLE)
+        endings.leave(None, "asked to stop")

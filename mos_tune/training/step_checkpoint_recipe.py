@@ -20,7 +20,7 @@ from mos_tune.checkpoint.manager import StepCheckpoints
 from mos_tune.checkpoint.shards import SavedStep
 from mos_tune.components import is_off
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
-from mos_tune.launcher import RESUMABLE
+from mos_tune.endings import RESUMABLE
 from mos_tune.mixture import MixtureLoader
 from mos_tune.training.preemption import Preemption
 from mos_tune.training.run_plan import RecipePlan

@@ -129,7 +129,7 @@ class Run:
         return list(self.metric("loss").values())
 
 
-def tune(
+def mos_tune_run(
     settings: dict | Path,
     *overrides: str,
     processes: int = 2,
@@ -138,23 +138,51 @@ def tune(
     ok: bool = True,
     folder: Path = REPOSITORY,
 ) -> Run:
-    """Run ``tune run`` on a config, or on a config file, from the repository's folder or another.
+    """Run ``mos-tune run`` on a config, or on a config file, from the repository or elsewhere.
 
     With options for the ``launcher``, if only an empty tuple, it is the program that users start.
     """
+    return _run(
+        "mos_tune.cli", settings, overrides, processes, launcher, recipe, ok=ok, folder=folder
+    )
+
+
+def tune(
+    settings: dict | Path,
+    *overrides: str,
+    processes: int = 2,
+    recipe: str = RECIPE,
+    ok: bool = True,
+    folder: Path = REPOSITORY,
+) -> Run:
+    """Run ``tune run`` on a config, or on a config file, from the repository's folder."""
+    return _run(
+        "torchtune._cli.tune", settings, overrides, processes, None, recipe, ok=ok, folder=folder
+    )
+
+
+def _run(
+    program: str,
+    settings: dict | Path,
+    overrides: tuple[str, ...],
+    processes: int,
+    launcher: tuple[str, ...] | None,
+    recipe: str,
+    *,
+    ok: bool,
+    folder: Path,
+) -> Run:
     if isinstance(settings, Path):
         file = directory = settings
     else:
         directory = Path(settings["output_dir"])
         file = directory.with_suffix(".yaml")
         OmegaConf.save(OmegaConf.create(settings), file)
-    command = [warm_python(), "-m", "torchtune._cli.tune"]
+    command = [warm_python(), "-m", program]
     if launcher is not None:
-        program = str(Path(sys.executable).with_name("tune"))
         # exec keeps the process, which the workers can then find.
-        command = ["sh", "-c", 'LAUNCHER_PID=$$ exec "$@"', "sh", program]
+        command = ["sh", "-c", 'LAUNCHER_PID=$$ exec "$@"', "sh", sys.executable, "-m", program]
     command += ["run", *(launcher or ()), "--nproc_per_node", str(processes), recipe]
-    path = [str(REPOSITORY / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     # The width of somebody's terminal would cut the progress bars.
     inherited = {key: os.environ[key] for key in os.environ.keys() - {"COLUMNS", "LINES"}}
     finished = subprocess.run(
@@ -163,7 +191,6 @@ def tune(
         env=inherited
         | {
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(path),
             "PYTHON_EXEC": warm_python(),  # what torchrun starts instead of Python
             # Workers that got no processor for a while are not killed while they save.
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "900",

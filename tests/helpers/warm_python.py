@@ -4,9 +4,9 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""A ``python -m`` that has torchtune imported already.
+"""A Python that has torchtune imported already, for modules and for scripts.
 
-Importing it takes longer than all else in a small run, once for ``tune run`` and once more for
+Importing it takes longer than all else in a small run, once for ``mos-tune run`` and once more for
 every process that it starts. So one server imports everything and forks for each start. What runs
 is what Python itself would run, under the same arguments, environment and folder.
 """
@@ -30,6 +30,7 @@ from pathlib import Path
 
 PRELOADED = (
     "torchtune._cli.tune",
+    "torch.distributed.run",
     "torchtune.training",
     "torch.distributed.checkpoint",
     "torch.distributed.fsdp",
@@ -146,7 +147,7 @@ def _keep(client: socket.socket) -> list:
 
 
 def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
-    """Be ``python [-u] -m module ...``, started in ``folder``."""
+    """Be ``python [-u] -m module ...`` or ``python [-u] script ...``, started in ``folder``."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -154,10 +155,16 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> N
     # Started in the background, this server ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     added = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path[:0] = [folder, *(os.path.abspath(path) for path in added)]
-    _, module, *rest = [argument for argument in arguments if argument != "-u"]
-    sys.argv = [module, *rest]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.argv = [argument for argument in arguments if argument != "-u"]
+    is_module = sys.argv[0] == "-m"
+    if is_module:
+        sys.argv.pop(0)
+    first = folder if is_module else os.path.dirname(os.path.abspath(sys.argv[0]))
+    sys.path[:0] = [first, *(os.path.abspath(path) for path in added)]
+    if is_module:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@
 # LICENSE file in the root directory of this source tree.
 
 import json
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -120,16 +118,14 @@ def test_picture_of_a_run_that_has_only_started(started, tmp_path):
         assert picture.convert("L").getextrema() == (0, 255)
 
 
-def test_command_draws_beside_the_file(started):
-    command = [sys.executable, "-m", "mos_tune.metrics.picture", str(started)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "")
+def test_command_draws_beside_the_file(started, capsys):
+    main([str(started)])
+    assert capsys.readouterr().out == ""
     assert started.with_name("mixture.png").is_file()
 
 
-def test_command_says_in_one_line_what_is_wrong(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["picture", "missing.jsonl"])
+def test_command_says_in_one_line_what_is_wrong(capsys):
     with pytest.raises(SystemExit) as stop:
-        main()
+        main(["missing.jsonl"])
     assert stop.value.code == 1
     assert capsys.readouterr().err == "cannot read missing.jsonl: No such file or directory\n"

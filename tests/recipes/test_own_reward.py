@@ -11,18 +11,18 @@ from importlib import import_module
 
 import pytest
 import torch
-from helpers.runs import REPOSITORY, SIZES, config, tune
+from helpers.runs import REPOSITORY, SIZES, config, mos_tune_run
 
 DOCUMENT = (REPOSITORY / "docs" / "own_reward.md").read_text()
 (CODE,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+RECIPE = "full_finetune_mos_distributed"
 OVERRIDES = re.search(r"reward=my_mixture.*", DOCUMENT)[0].split()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where a user starts ``tune run``: the recipes, and a file of the user's own."""
-    folder = tmp_path_factory.mktemp("mos-tune")
-    (folder / "recipes").symlink_to(REPOSITORY / "recipes")
+    """Where a user starts ``mos-tune run``: it has nothing but a file of the user's own."""
+    folder = tmp_path_factory.mktemp("mine")
     (folder / "my_mixture.py").write_text(CODE)
     return folder
 
@@ -47,7 +47,7 @@ def test_a_reward_and_a_scorer_from_the_working_folder(folder, tmp_path):
     settings["scorer"]["lr"] = 1e-4
     for name, length in zip(SIZES, (2, 4, 6, 8), strict=True):
         settings["dataset"][name]["length"] = length
-    run = tune(settings, *OVERRIDES, folder=folder)
+    run = mos_tune_run(settings, *OVERRIDES, recipe=RECIPE, folder=folder)
     # Answers have an end token, too.
     lengths = dict(zip(SIZES, (3, 5, 7, 9), strict=True))
     updates = run.events("update")
@@ -59,5 +59,6 @@ def test_a_reward_and_a_scorer_from_the_working_folder(folder, tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named(folder, tmp_path):
-    run = tune(config(tmp_path), "reward=my_mixtures.LongAnswers", folder=folder, ok=False)
+    wrong = ("reward=my_mixtures.LongAnswers",)
+    run = mos_tune_run(config(tmp_path), *wrong, recipe=RECIPE, folder=folder, ok=False)
     assert "reward._component_ 'my_mixtures.LongAnswers' does not exist" in run.output

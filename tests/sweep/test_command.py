@@ -11,7 +11,7 @@ import json
 import shutil
 
 import pytest
-from helpers.runs import RECIPE, REPOSITORY, config
+from helpers.runs import config
 from helpers.warm_python import warm_python
 from omegaconf import OmegaConf
 
@@ -29,9 +29,8 @@ random: [scorer=null, "dataset.{dataset}.selection={selection}/random/{dataset}.
 @pytest.fixture
 def sweep(tmp_path, monkeypatch, capfd):
     """Call the command with a config of three steps and the rows above: exit code and output."""
-    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("PYTHONPATH", "tests", prepend=":")
     monkeypatch.setenv("PYTHON_EXEC", warm_python())
     monkeypatch.setattr("sys.executable", warm_python())
     OmegaConf.save(
@@ -59,7 +58,8 @@ def test_a_sweep(sweep, tmp_path):
     commands = out.splitlines()
     file = output / "mos/seed_0/config.yaml"
     assert code == 0 and len(commands) == 3
-    assert commands[2] == f"tune run --nproc_per_node 1 {RECIPE} --config {file}"
+    recipe = "full_finetune_mos_distributed"
+    assert commands[2] == f"mos-tune run --nproc_per_node 1 {recipe} --config {file}"
     assert OmegaConf.load(file).scorer.update_every == 1
     assert not (output / "uni/seed_0/run.log").exists()
     # A run that was killed before its first event has not ended.
@@ -137,7 +137,7 @@ def test_bad_commands(sweep):
         in sweep("--only", "random")[0]
     )
     assert "--processes must be a whole number of at least 1, got 0" in sweep("--processes", "0")[0]
-    assert "there is no recipes/none.py" in sweep("--recipe", "recipes/none.py")[0]
+    assert "there is no recipe none.py; " in sweep("--recipe", "none.py")[0]
     assert ": Command-line overrides must be" in sweep("--overrides", "seed")[0]
     assert "base.yaml: while parsing" in sweep("--overrides", "seed.x=1", "seed=[")[0]
 

@@ -209,8 +209,8 @@ def test_an_interrupted_run_resumes(folder: Path, server: JudgeServer, how: sign
         return answer
 
     server.answer = answer
-    module = "mos_tune.evaluation.mt_bench.judge"
-    arguments = [warm_python(), "-m", module, *command(folder, server, concurrency=1)]
+    given = command(folder, server, concurrency=1)
+    arguments = [warm_python(), "-m", "mos_tune.cli", "judge", *given]
     with subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
