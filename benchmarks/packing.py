@@ -29,6 +29,7 @@ from torchtune.data import padded_collate_sft
 from mos_tune.data.examples import Examples
 from mos_tune.data.load import load_data
 from mos_tune.data.packing import Packs, collate_sequences
+from mos_tune.sections import read_sections
 
 IGNORED = -100
 
@@ -109,7 +110,7 @@ def main() -> None:
     assert isinstance(cfg, DictConfig)
     tokenizer: Any = config.instantiate(cfg.tokenizer)
     cfg.validation = None
-    data = load_data(cfg, tokenizer, seed=0)
+    data = load_data(read_sections(cfg), tokenizer, seed=0)
     size = tokenizer.max_seq_len
     some = []
     print("| dataset | examples | packs | full | packs in order, full | padding of batches |")

@@ -19,16 +19,14 @@ from mos_tune.data.scan import scan_examples
 from mos_tune.data.selection_file import chosen_positions
 from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
-
-MIXTURE_OPTIONS = ("max_epochs", "packed", "selection")
-"""What a dataset's section may have beside its builder's own options."""
+from mos_tune.sections import Sections
 
 
-def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
-    """Build every dataset of ``cfg.dataset`` and ``cfg.validation``, and read every example once.
+def load_data(sections: Sections, tokenizer: Any, seed: int) -> MixtureData:
+    """Build every dataset of ``dataset`` and ``validation``, and read every example once.
 
     Args:
-        cfg (DictConfig): the run's config, checked.
+        sections (Sections): what the config says of them.
         tokenizer (Any): a torchtune tokenizer, passed to every builder.
         seed (int): decides which examples are held out.
 
@@ -40,39 +38,37 @@ def load_data(cfg: DictConfig, tokenizer: Any, seed: int) -> MixtureData:
         UserError: if a dataset cannot be built, an example cannot be read, or none
             can be trained on.
     """
-    validation = cfg.get("validation")
+    validation = sections.validation
     train: dict[str, Examples] = {}
     held_out: dict[str, Examples] = {}
     fingerprints: dict[str, str | None] = {}
-    max_epochs: dict[str, int] = {}
-    packed: list[str] = []
-    for name, section in cfg.dataset.items():
+    for name, section in sections.datasets.items():
         key = f"dataset.{name}"
-        # They are the mixture's, so the builder does not get to see them.
-        section = section.copy()
-        options = {option: section.pop(option, None) for option in MIXTURE_OPTIONS}
-        if options["max_epochs"] is not None:
-            max_epochs[name] = options["max_epochs"]
-        if options["packed"]:
-            packed.append(name)
-        examples, fingerprints[key] = _read(key, section, tokenizer)
+        examples, fingerprints[key] = _read(key, section.builder, tokenizer)
         train[name] = examples
-        if validation is not None and validation.get("fraction") is not None:
+        if validation is not None and validation.fraction is not None:
             kept, held = hold_out(len(examples), validation.fraction, seed=seed, name=name)
             train[name] = examples.some(kept)
             held_out[name] = examples.some(held[: validation.max_examples])
-        elif validation is not None:
+        elif validation is not None and validation.dataset is not None:
             key = f"validation.dataset.{name}"
             examples, fingerprints[key] = _read(key, validation.dataset[name], tokenizer)
             held_out[name] = examples.some(range(len(examples))[: validation.max_examples])
         # After the hold-out, so that a run on selected examples is measured on those of any other.
-        if options["selection"] is not None:
+        if section.selection is not None:
             whole, key = train[name], f"dataset.{name}.selection"
-            chosen = chosen_positions(key, options["selection"], whole.dataset, whole.indices)
+            chosen = chosen_positions(key, section.selection, whole.dataset, whole.indices)
             train[name] = whole.some(chosen)
             members = repr(train[name].indices).encode()
             fingerprints[key] = blake2b(members, digest_size=8).hexdigest()
-    return MixtureData(train, held_out, fingerprints, max_epochs, packed)
+    limits = {name: section.max_epochs for name, section in sections.datasets.items()}
+    return MixtureData(
+        train=train,
+        held_out=held_out,
+        fingerprints=fingerprints,
+        max_epochs={name: limit for name, limit in limits.items() if limit is not None},
+        packed=[name for name, section in sections.datasets.items() if section.packed],
+    )
 
 
 def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Examples, str | None]:

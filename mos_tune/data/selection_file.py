@@ -16,22 +16,6 @@ from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
 
 
-def check_selection(key: str, file: Any) -> None:
-    """Check that an option is the path of a file, which takes no reading.
-
-    Args:
-        key (str): the option's place in the config, for the message.
-        file (Any): what the config says.
-
-    Raises:
-        UserError: if it is not.
-    """
-    if not isinstance(file, str):
-        raise UserError(f"{key} must be the path of a file of selected examples, got {file!r}")
-    if not Path(file).is_file():
-        raise UserError(f"{key} {file} does not exist, or is no file")
-
-
 def chosen_positions(key: str, file: str, dataset: Any, training: Sequence[int]) -> list[int]:
     """Tell which training examples a file selects, and log how many they are.
 

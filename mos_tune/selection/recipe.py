@@ -8,6 +8,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from torchtune.data import CROSS_ENTROPY_IGNORE_IDX, padded_collate_sft
 from torchtune.modules import TransformerDecoder
 from tqdm import tqdm
 
-from mos_tune.base_checkpoint import fingerprint, weight_files
+from mos_tune.base_checkpoint import check_base_checkpoint, fingerprint, weight_files
 from mos_tune.components import build
 from mos_tune.data.examples import Examples
 from mos_tune.data.load import load_data
@@ -39,8 +40,7 @@ from mos_tune.selection.selected import (
     write_selection,
 )
 from mos_tune.training.config import check_config
-from mos_tune.training.files import check_files
-from mos_tune.training.process_group import TIMEOUT_SECONDS
+from mos_tune.training.run_plan import check_output_dir
 
 BATCHES_PER_WRITE = 16
 """Of each rank: what a killed run has to do again at most."""
@@ -60,9 +60,9 @@ class SelectionRecipe:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
-        check_config(cfg)
-        for name, section in cfg.dataset.items():
-            if section.get("selection") is not None:
+        self._sections = check_config(cfg)
+        for name, section in self._sections.datasets.items():
+            if section.selection is not None:
                 raise UserError(
                     f"dataset.{name}.selection is {section.selection}, but a selection is made of "
                     "all examples; leave it out"
@@ -71,7 +71,7 @@ class SelectionRecipe:
         self._options = read_options(cfg)
         self._device = utils.get_device(device=cfg.device)
         if dist.is_torchelastic_launched():
-            timeout = timedelta(seconds=cfg.get("timeout_seconds", TIMEOUT_SECONDS))
+            timeout = timedelta(seconds=self._sections.timeout_seconds)
             dist.init_process_group(training.get_distributed_backend(cfg.device), timeout=timeout)
         self._world_size, self._rank = get_world_size_and_rank()
         self._files = ExitStack()
@@ -88,12 +88,11 @@ class SelectionRecipe:
         """
         options, scoring = self._options, self._options.scoring
         scores = options.method == "ifd"
-        checked = {"output_dir": str(options.output_dir), "checkpointer": scoring.checkpointer}
-        check_files(OmegaConf.create(checked))
+        check_output_dir(str(options.output_dir))
+        check_base_checkpoint(scoring.checkpointer)
         self._tokenizer = build("tokenizer", scoring.tokenizer)
         checkpointer = build("checkpointer", scoring.checkpointer) if scores else None
-        without_validation = OmegaConf.merge(cfg, {"validation": None})
-        assert isinstance(without_validation, DictConfig)
+        without_validation = replace(self._sections, validation=None)
         self._data = load_data(without_validation, self._tokenizer, options.seed)
         for key, value in self._data.fingerprints.items():
             if value is None:

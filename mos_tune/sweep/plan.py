@@ -20,7 +20,7 @@ from yaml import YAMLError
 from mos_tune.errors import UserError
 from mos_tune.files import write_whole
 from mos_tune.metrics.curves import NotBegun, read_curves
-from mos_tune.training.dataset_sections import check_datasets
+from mos_tune.sections import read_datasets
 
 CONFIG = "config.yaml"
 """The run's whole config, in its folder."""
@@ -80,7 +80,7 @@ def dataset_names(base: Path, overrides: Sequence[str]) -> list[str]:
     """
     try:
         config = _merged(base, overrides)
-        check_datasets(config.get("dataset"))
+        read_datasets(config.get("dataset"))
     except _UNREADABLE as error:
         raise UserError(f"{base}: {error}") from error
     return list(config.dataset)
@@ -121,7 +121,7 @@ def planned_runs(
             own = [*overrides, *of_row, f"seed={seed}", f"output_dir={directory}"]
             try:
                 config = _merged(base, own)
-                check_datasets(config.get("dataset"))
+                read_datasets(config.get("dataset"))
             except _UNREADABLE as error:
                 raise UserError(f"row {row} on {base}: {error}") from error
             if config.get("checkpoint") is not None:

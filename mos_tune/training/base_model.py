@@ -4,10 +4,9 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The part of a recipe that makes sure the base model is sound before it is trained."""
+"""Whether the base model is sound, before it is trained."""
 
 import textwrap
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -22,28 +21,10 @@ from mos_tune.errors import UserError
 _LONGEST_REASON = 300
 
 
-class BaseModelRecipe:
-    """Load the base model as the stock recipe does, and check its weights."""
-
-    def _setup_model(self, cfg_model: DictConfig, **options: Any) -> nn.Module:
-        """Load the model; arguments as in the stock recipe.
-
-        Raises:
-            UserError: on every rank, if the checkpoint does not fit or a weight is not finite.
-        """
-        try:
-            # mypy cannot see the stock recipe, which comes later among the bases.
-            model: nn.Module = super()._setup_model(cfg_model, **options)  # type: ignore[misc]
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, ValueError, KeyError, AttributeError) as error:
-            reason = textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" …")
-            raise UserError(
-                f"the checkpoint of checkpointer does not fit model ({cfg_model._component_}): "
-                f"{reason}"
-            ) from error
-        check_finite(model)
-        return model
+def reason_of_misfit(model: DictConfig, error: Exception) -> str:
+    """Say in one sentence that the checkpoint does not fit the config's ``model``, and why."""
+    reason = textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" …")
+    return f"the checkpoint of checkpointer does not fit model ({model._component_}): {reason}"
 
 
 def check_finite(model: nn.Module) -> None:

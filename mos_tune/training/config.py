@@ -17,19 +17,16 @@ from mos_tune.components import check_options, is_off
 from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError, check_whole, is_number
 from mos_tune.rewards import Reward
-from mos_tune.training.dataset_sections import check_datasets
+from mos_tune.sections import Sections, read_sections
 
 _REQUIRED = (
     "output_dir tokenizer dataset sampler model checkpointer optimizer loss metric_logger device "
     "dtype seed epochs batch_size gradient_accumulation_steps"
 ).split()
 
-_CHECKPOINT_KEYS = ["every_n_steps", "keep_last"]
-_VALIDATION_KEYS = ["every_n_steps", "fraction", "dataset", "max_examples"]
 
-
-def check_config(cfg: DictConfig) -> None:
-    """Check what can be checked by reading the config alone.
+def check_config(cfg: DictConfig) -> Sections:
+    """Check what can be checked by reading the config alone, and read our own sections.
 
     Args:
         cfg (DictConfig): the run's config.
@@ -60,8 +57,7 @@ def check_config(cfg: DictConfig) -> None:
     check_options("metric_logger", cfg.metric_logger, 0, ())
     if not is_off(cfg.get("lr_scheduler")):
         check_options("lr_scheduler", cfg.lr_scheduler, 1, ("num_training_steps", "last_epoch"))
-    check_datasets(cfg.dataset)
-    _check_validation(cfg.get("validation"), list(cfg.dataset))
+    sections = read_sections(cfg)
     if not is_off(cfg.get("scorer")) and is_off(cfg.get("reward")):
         raise UserError("reward is null but scorer is not; a scorer learns from a reward")
     if cfg.get("tensor_parallel_dim", 1) > 1:
@@ -73,10 +69,9 @@ def check_config(cfg: DictConfig) -> None:
         raise UserError("fsdp_cpu_offload is True, which needs more than 1 process; use False")
     if cfg.get("enable_async_checkpointing", False):
         raise UserError("enable_async_checkpointing is True; a mixture is saved with False only")
-    _check_checkpoint(cfg.get("checkpoint"))
-    if cfg.get("checkpoint") is not None and cfg.seed is None:
+    if sections.checkpoint is not None and cfg.seed is None:
         raise UserError("seed is null; with checkpoint it must be a number, to be drawn only once")
-    packed = [name for name, section in cfg.dataset.items() if section.get("packed", False)]
+    packed = [name for name, section in sections.datasets.items() if section.packed]
     if packed and cfg.get("collate_fn") is not None:
         raise UserError(
             f"dataset.{packed[0]}.packed is True, and packs have a collate function of their own, "
@@ -84,6 +79,7 @@ def check_config(cfg: DictConfig) -> None:
         )
     if "left_pad_sequence" in str(cfg.get("collate_fn", "")):
         raise UserError(f"collate_fn {cfg.collate_fn} pads on the left; training pads on the right")
+    return sections
 
 
 def check_reward(cfg: DictConfig, reward: Any) -> None:
@@ -125,53 +121,12 @@ def _check_scalars(cfg: DictConfig) -> None:
         check_whole(key, cfg[key])
     if cfg.get("max_steps_per_epoch") is not None:
         check_whole("max_steps_per_epoch", cfg.max_steps_per_epoch)
-    for key in ("log_every_n_steps", "timeout_seconds"):
-        if key in cfg:
-            check_whole(key, cfg[key])
+    if "log_every_n_steps" in cfg:
+        check_whole("log_every_n_steps", cfg.log_every_n_steps)
     if cfg.seed is not None:
         check_whole("seed", cfg.seed, 0)
-    for key in ("shuffle", "log_examples", "resume_from_checkpoint"):
+    for key in ("shuffle", "resume_from_checkpoint"):
         if not isinstance(cfg.get(key, False), bool):
             raise UserError(f"{key} must be True or False, got {cfg[key]!r}")
     if not isinstance(cfg.output_dir, str) or not cfg.output_dir.strip():
         raise UserError(f"output_dir must be the path of a folder, got {cfg.output_dir!r}")
-
-
-def _check_keys(name: str, section: Any, known: list[str]) -> None:
-    if not OmegaConf.is_dict(section):
-        raise UserError(f"{name} must be a section or null, got {section}")
-    for key in section:
-        if key not in known:
-            raise UserError(f"{name}.{key} is no option; there are {', '.join(known)}")
-
-
-def _check_checkpoint(section: Any) -> None:
-    if section is None:
-        return
-    _check_keys("checkpoint", section, _CHECKPOINT_KEYS)
-    for key in _CHECKPOINT_KEYS:
-        check_whole(f"checkpoint.{key}", section.get(key))
-
-
-def _check_validation(section: Any, names: list[str]) -> None:
-    if section is None:
-        return
-    _check_keys("validation", section, _VALIDATION_KEYS)
-    for key in ("every_n_steps", "max_examples"):
-        check_whole(f"validation.{key}", section.get(key))
-    fraction, datasets = section.get("fraction"), section.get("dataset")
-    if (fraction is None) == (datasets is None):
-        raise UserError(
-            "validation needs either fraction or dataset, got "
-            f"fraction {fraction} and dataset {datasets}"
-        )
-    if datasets is not None and set(datasets) != set(names):
-        raise UserError(
-            f"validation.dataset names {list(datasets)}, it must name the training datasets {names}"
-        )
-    for name, one in (datasets or {}).items():
-        if OmegaConf.is_dict(one) and one.get("packed", False):
-            raise UserError(
-                f"validation.dataset.{name}.packed is True; held-out losses are of whole examples: "
-                "False"
-            )

@@ -82,7 +82,7 @@ def launch(recipe: type[Any], work: str = "train") -> None:
         is_users = not config_is_read or isinstance(error, (UserError, OmegaConfBaseException))
         lost_contact = not is_users and lost_ranks.is_lost_contact(error)
         lost_ranks.answer(rank, lost_contact)
-        if lost_contact and getattr(getattr(run, "preemption", None), "asked", False):
+        if lost_contact and getattr(run, "was_asked_to_stop", False):
             # The launcher is ending all ranks, and says which was the first.
             endings.leave(1, "another rank has stopped")
             sys.exit(f"mos-tune: rank {rank} stops, too")

@@ -16,9 +16,6 @@ from torchtune.training import get_distributed_backend
 
 from mos_tune.errors import UserError
 
-TIMEOUT_SECONDS = 600
-"""How long ranks wait for each other by default: NCCL's own; gloo's would be half an hour."""
-
 
 def join_process_group(
     cfg: DictConfig, stock: ModuleType, *, single_device: bool, timeout: timedelta

@@ -8,6 +8,7 @@
 
 import logging
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mos_tune.base_checkpoint import fingerprint, weight_files
+from mos_tune.base_checkpoint import check_base_checkpoint, fingerprint, weight_files
 from mos_tune.components import build, is_off, try_components
 from mos_tune.data.load import load_data
 from mos_tune.data.packing import pack_sizes, training_sequences
@@ -24,8 +25,8 @@ from mos_tune.errors import UserError
 from mos_tune.learning import RunPlan
 from mos_tune.learning.policy import check_scorer
 from mos_tune.mixture import MixtureSampler
+from mos_tune.sections import Sections
 from mos_tune.training.config import check_reward
-from mos_tune.training.files import check_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +44,14 @@ class RecipePlan(RunPlan):
     ends_early: str
 
 
-def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> RecipePlan:
+def plan_run(
+    cfg: DictConfig, sections: Sections, *, seed: int, epochs: int, resume: bool
+) -> RecipePlan:
     """Build and check all that a run needs but its model.
 
     Args:
         cfg (DictConfig): the run's config, checked.
+        sections (Sections): its sections that are ours.
         seed (int): the run's seed.
         epochs (int): as the config asks for.
         resume (bool): the run may go on from a checkpoint.
@@ -55,10 +59,11 @@ def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> Recipe
     Raises:
         UserError: for anything wrong with datasets, sampler, scorer, reward or files.
     """
-    check_files(cfg)
+    check_output_dir(cfg.output_dir)
+    check_base_checkpoint(cfg.checkpointer)
     tokenizer = build("tokenizer", cfg.tokenizer)
     build("checkpointer", cfg.checkpointer, should_load_recipe_state=resume)
-    data = load_data(cfg, tokenizer, seed)
+    data = load_data(sections, tokenizer, seed)
     sequences = training_sequences(data, getattr(tokenizer, "max_seq_len", None))
     sizes = {name: len(one) for name, one in sequences.items()}
     world_size, _ = get_world_size_and_rank()
@@ -119,6 +124,20 @@ def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> Recipe
         pack_sizes=pack_sizes(sequences),
         ends_early=ends_early,
     )
+
+
+def check_output_dir(output_dir: str) -> None:
+    """Check that a run can write its files.
+
+    Raises:
+        UserError: naming the folder.
+    """
+    try:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output_dir):
+            pass
+    except OSError as error:
+        raise UserError(f"output_dir {output_dir} cannot be written: {error.strerror}") from error
 
 
 def _steps_per_epoch(cfg: DictConfig, sizes: Mapping[str, int], global_batch_size: int) -> int:

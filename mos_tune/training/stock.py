@@ -9,7 +9,7 @@
 import gc
 import importlib.util
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ import torchtune
 import torchtune.training
 from torch import Tensor
 from torchtune.modules.peft import get_merged_lora_ckpt
+from tqdm import tqdm
 
 from mos_tune.errors import UserError
 
@@ -125,3 +126,29 @@ class _TrainingOnAnyDevice:
             torchtune.training.cleanup_before_training()
         else:
             gc.collect()
+
+
+def show_mixture(
+    stock: ModuleType, mixture: Callable[[], str], steps: Callable[[], tuple[int, int]]
+) -> None:
+    """Make the bar of a stock recipe's module end in ``mixture()`` and go on after a resume.
+
+    The bar is a local variable of the stock loop; the name it is made from is the only handle.
+
+    Args:
+        stock (ModuleType): our private copy of the recipe's module.
+        mixture (Callable[[], str]): gives a short text.
+        steps (Callable[[], tuple[int, int]]): of the epoch whose bar is being made, the steps done
+            and all that it has.
+    """
+
+    class MixtureBar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            initial, total = steps()
+            super().__init__(*args, **kwargs | {"initial": initial, "total": total})
+
+        def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
+            super().set_description(f"{desc}|{mixture()}", refresh)
+
+    bar: Any = MixtureBar
+    vars(stock)["tqdm"] = bar

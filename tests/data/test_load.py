@@ -11,6 +11,7 @@ from mos_tune.data.examples import Examples
 from mos_tune.data.load import load_data
 from mos_tune.errors import UserError
 from mos_tune.mixture import hold_out
+from mos_tune.sections import read_sections
 from mos_tune.tokenizers import CharTokenizer
 
 TOKENIZER = CharTokenizer(max_seq_len=64)
@@ -20,7 +21,7 @@ SECTION = {"_component_": "mos_tune.datasets.skill_dataset", "skill": "copy"}
 def load(validation):
     dataset = {"a": SECTION | {"size": 40}, "b": SECTION | {"size": 10, "seed": 1}}
     cfg = OmegaConf.create({"dataset": dataset, "validation": validation})
-    return load_data(cfg, TOKENIZER, seed=5)
+    return load_data(read_sections(cfg), TOKENIZER, seed=5)
 
 
 def sizes(data):
@@ -60,14 +61,14 @@ def test_packs_made_by_the_builder_are_refused():
     packed = {"_component_": "helpers.components.packs_dataset"}
     cfg = OmegaConf.create({"dataset": {"a": packed}, "validation": None})
     with pytest.raises(UserError, match="^dataset.a gives packs of examples; .* dataset.a.packed"):
-        load_data(cfg, TOKENIZER, seed=5)
+        load_data(read_sections(cfg), TOKENIZER, seed=5)
 
 
 def test_the_mixtures_options_do_not_reach_the_builder():
     dataset = {"a": SECTION | {"size": 40, "packed": True, "max_epochs": 2}}
     dataset |= {"b": SECTION | {"size": 9, "packed": False}}
     cfg = OmegaConf.create({"dataset": dataset, "validation": None})
-    data = load_data(cfg, TOKENIZER, seed=5)
+    data = load_data(read_sections(cfg), TOKENIZER, seed=5)
     assert data.packed == ["a"] and data.max_epochs == {"a": 2}
 
 
@@ -85,7 +86,7 @@ def test_what_is_left_out_is_neither_trained_on_nor_held_out():
     dataset = {"_component_": "helpers.components.rows_dataset", "rows": rows}
     validation = {"every_n_steps": 1, "fraction": 0.2, "max_examples": 3}
     cfg = OmegaConf.create({"dataset": {"a": dataset}, "validation": validation})
-    data = load_data(cfg, TOKENIZER, seed=5)
+    data = load_data(read_sections(cfg), TOKENIZER, seed=5)
     usable = list(range(1, 40, 2))
     train, held = hold_out(20, 0.2, seed=5, name="a")
     assert sizes(data) == {"a": 16}

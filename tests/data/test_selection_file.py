@@ -17,6 +17,7 @@ from mos_tune.data.load import load_data
 from mos_tune.data.packing import training_sequences
 from mos_tune.errors import UserError
 from mos_tune.learning import check_resumes
+from mos_tune.sections import read_sections
 from mos_tune.tokenizers import CharTokenizer
 from mos_tune.training.run_plan import plan_run
 
@@ -53,7 +54,7 @@ def load(tmp_path):
             ]
             file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             cfg.dataset["two words"].selection = str(file)
-        return load_data(cfg, CharTokenizer(max_seq_len=64), seed)
+        return load_data(read_sections(cfg), CharTokenizer(max_seq_len=64), seed)
 
     return load
 
@@ -128,7 +129,7 @@ def test_another_selection_than_the_checkpoints_is_refused(tmp_path):
     def plan(chosen):
         file.write_text("".join(f'{{"index": {index}}}\n' for index in chosen))
         cfg = OmegaConf.create(settings | {"validation": None})
-        return plan_run(cfg, seed=0, epochs=1, resume=False)
+        return plan_run(cfg, read_sections(cfg), seed=0, epochs=1, resume=False)
 
     first = plan([4, 5, 6])
     on = {"scorer": {}, "reward": {}, "step": 0}

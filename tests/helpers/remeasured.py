@@ -16,6 +16,7 @@ from torchtune.modules.peft import set_trainable_params
 from mos_tune import rewards
 from mos_tune.data.load import load_data
 from mos_tune.learning.probes import UpdateProbes
+from mos_tune.sections import read_sections
 from mos_tune.tokenizers import CharTokenizer
 
 
@@ -23,7 +24,7 @@ def measured_again(run: Run) -> torch.Tensor:
     """Give the raw rewards of a run whose last step ended with an update."""
     cfg = OmegaConf.load(run.directory.with_suffix(".yaml"))
     reward = instantiate(cfg.reward, list(SIZES))
-    data = load_data(cfg, CharTokenizer(max_seq_len=64), cfg.seed)
+    data = load_data(read_sections(cfg), CharTokenizer(max_seq_len=64), cfg.seed)
     update = run.events("update")[-1]["step"] // cfg.scorer.update_every
     chosen = UpdateProbes(data.train, data.held_out, reward, probes, cfg.seed).of_update(update)
     # A model that knows nothing of adapters, whatever was trained.

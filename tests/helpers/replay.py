@@ -11,16 +11,14 @@ import json
 from omegaconf import OmegaConf
 from torchtune import config
 
-from mos_tune.data.load import MIXTURE_OPTIONS
+from mos_tune.sections import read_datasets
 
 
 def replay_dataset(tokenizer, *, settings: str, examples: str) -> list[dict]:
     """Give the rows named in ``examples.jsonl``, of the datasets of the config ``settings``."""
     datasets = {}
-    for name, section in OmegaConf.load(settings).dataset.items():
-        for option in MIXTURE_OPTIONS:
-            section.pop(option, None)
-        datasets[name] = config.instantiate(section, tokenizer)
+    for name, section in read_datasets(OmegaConf.load(settings).dataset).items():
+        datasets[name] = config.instantiate(section.builder, tokenizer)
     with open(examples, encoding="utf-8") as file:
         steps = [json.loads(line)["examples"] for line in file]
     return [datasets[name][index] for step in steps for name, index in step]

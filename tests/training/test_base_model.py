@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from mos_tune.errors import UserError
-from mos_tune.training.base_model import BaseModelRecipe, check_finite
+from mos_tune.training import MixtureRecipe
+from mos_tune.training.base_model import check_finite
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -34,8 +35,9 @@ class Stock:
         return model
 
 
-class Recipe(BaseModelRecipe, Stock):
-    pass
+class Recipe(MixtureRecipe, Stock):
+    def __init__(self):
+        pass
 
 
 def test_a_checkpoint_of_another_size_is_a_user_s_error():
