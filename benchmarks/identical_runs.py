@@ -75,6 +75,11 @@ class Run(NamedTuple):
         command += [f"batch_size={GLOBAL_BATCH_SIZE // self.processes}"]
         return [[*command, f"max_steps_per_epoch={step}"] for step in self.last_steps]
 
+    @property
+    def key(self) -> str:
+        """Change whenever the commands do, so that the cache forgets."""
+        return hashlib.sha256(repr(self.commands("")).encode()).hexdigest()[:8]
+
 
 RUNS = (
     Run("full_finetune_mos_distributed", 2, "Difficulty", RESUMED, PACKED),
@@ -98,31 +103,38 @@ def results(run: Run, tree: Path) -> list[Value]:
     program = str(Path(sys.executable).with_name("tune"))
     with tempfile.TemporaryDirectory(prefix="identical_runs_") as folder:
         for command in run.commands(folder):
-            finished = in_tree(tree, [program, *command], cwd=tree)
-            if finished.returncode != 0:
-                words = " ".join(command)
-                output = (finished.stdout + finished.stderr)[-6000:]
-                sys.exit(
-                    f"{output}\nin {tree}, this ended with {finished.returncode}: tune {words}"
-                )
+            code, output = in_tree(tree, [program, *command], cwd=tree)
+            if code != 0:
+                print(output[-6000:])
+                sys.exit(f"in {tree}, this ended with {code}: tune {' '.join(command)}")
         return list(left_by_run(Path(folder)))
 
 
-def in_tree(tree: Path, command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+def in_tree(tree: Path, command: list[str], cwd: Path) -> tuple[int, str]:
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    pipe, same = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=pipe, stderr=same, text=True
+    ) as process:
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            process.terminate()  # a launcher that is killed, as run() does it, leaves its workers
+            raise
+    return process.returncode, output
 
 
 def check_that_it_is_imported(tree: Path) -> None:
     """End if the package would come from elsewhere, and the tree be compared with itself."""
     ask = [sys.executable, "-c", "import mos_tune; print(mos_tune.__file__)"]
-    answer = in_tree(tree, ask, cwd=tree / "recipes")  # not from the tree: it would be found there
-    if Path(answer.stdout.strip()) != tree / "mos_tune" / "__init__.py":
-        sys.exit(f"in {tree}, mos_tune is {answer.stdout or answer.stderr}")
+    # Asked from a folder in which it is not found by itself.
+    _, answer = in_tree(tree, ask, cwd=tree / "recipes")
+    if not answer.strip().endswith(str(tree / "mos_tune" / "__init__.py")):
+        sys.exit(f"in {tree}, mos_tune is {answer}")
 
 
 def left_by_run(folder: Path) -> Iterator[Value]:
-    found = []
+    found: list[Value] = []
     for line in (folder / "logs" / "log.txt").read_text().splitlines():
         step, _, metrics = line.removeprefix("Step ").partition(" | ")
         values = dict(pair.rpartition(":")[::2] for pair in metrics.split())
@@ -159,10 +171,7 @@ def tensors(file: Path) -> Iterator[tuple[str, str]]:
 
 def of_base(revision: str, runs: list[Run], cache: Path) -> list[list[Value]]:
     cache.mkdir(parents=True, exist_ok=True)
-    files = []
-    for run in runs:
-        commands = hashlib.sha256(repr(run.commands("")).encode()).hexdigest()
-        files.append(cache / f"{revision}-{run.recipe}-{run.reward}-{commands[:8]}.json")
+    files = [cache / f"{revision}-{run.recipe}-{run.reward}-{run.key}.json" for run in runs]
     missing = [(run, file) for run, file in zip(runs, files, strict=True) if not file.exists()]
     if missing:
         with worktree(revision) as tree:
@@ -196,11 +205,11 @@ def git(*words: str) -> str:
 def first_difference(base: list[Value], here: list[Value]) -> str | None:
     for expected, found in zip_longest(base, here):
         if expected != found:
-            return f"DIFFERENT: {words(expected)} in BASE, {words(found)} here"
+            return f"DIFFERENT: {in_words(expected)} in BASE, {in_words(found)} here"
     return None
 
 
-def words(value: Value | None) -> str:
+def in_words(value: Value | None) -> str:
     return f"step {value.step}, {value.place}: {value.value}" if value else "nothing more"
 
 
@@ -224,11 +233,9 @@ def main() -> None:
         difference = first_difference(base, here)
         same &= difference is None
         loss = [value.value for value in here if value.place == "log.txt loss"][-1]
-        print(
-            f"{run.recipe} {run.reward}: {run.last_steps[-1]} steps, last loss {loss}, "
-            f"{time.monotonic() - started:.0f} s: {difference or 'identical'}",
-            flush=True,
-        )
+        seconds = time.monotonic() - started
+        length = f"{run.last_steps[-1]} steps, last loss {loss}, {seconds:.0f} s"
+        print(f"{run.recipe} {run.reward}: {length}: {difference or 'identical'}", flush=True)
     sys.exit(not same)
 
 
