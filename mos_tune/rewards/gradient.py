@@ -32,7 +32,8 @@ class GradientReward(Reward):
     refused, because every backward pass would then be an optimizer step.
 
     Cost of an update: 2 N forward and backward passes over ``batch_size`` examples. Gradients stay
-    sharded. Memory: as in a training step on a micro-batch of the same examples, and beside it one
+    sharded. Memory: as in a training step on a micro-batch of the same examples (without activation
+    checkpointing, with transformers: its models leave that out in eval mode), and beside it one
     float32 vector of the trainable parameters: 4 bytes each, divided by the number of ranks. (The
     sum of the held-out gradients' directions is all that the cosines need, so that no two gradients
     are ever held together.) The optimizer's step, with its own temporary memory, is over by then.

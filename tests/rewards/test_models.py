@@ -95,7 +95,7 @@ def hf_model(pair):
 
 
 def assert_same(found, expected):
-    assert (expected.std(dim=1) > 1e-4).all()
+    assert (expected.std(dim=1) > 1e-5).all()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -141,7 +141,7 @@ def in_ddp(model, world_size):
 def in_fsdp2(model, world_size, separate=False):
     parts = [*model.model.layers, *([model.lm_head] if separate else [])]
     for part in [*parts, model]:
-        fully_shard(part)
+        fully_shard(part, reshard_after_forward=separate or None)
     return model
 
 
@@ -169,6 +169,21 @@ def test_rewards_are_the_same_on_2_ranks_replicated_or_sharded(tmp_path):
     for first, second, alone in zip(*both, expected, strict=True):
         assert torch.equal(first, second)
         assert_same(first, alone)
+
+
+def _granite_on_a_rank(rank, world_size, model):
+    where = {"rank": rank, "world_size": world_size, "batch_size": 2}
+    return measured(in_fsdp2(model, world_size, separate=True), **where)
+
+
+def test_a_model_that_scales_its_logits_is_sharded_too(tmp_path):
+    # FSDP2 gathers for the backward pass when it comes to the model's output, which is then not the
+    # tensor that the output projection gave.
+    torch.manual_seed(0)
+    model = GraniteForCausalLM(GraniteConfig(**SIZES, logits_scaling=4.0, initializer_range=0.2))
+    first, second = on_ranks(2, _granite_on_a_rank, tmp_path, model)
+    assert torch.equal(first, second)
+    assert_same(first, measured(model))
 
 
 def _trained_by_ddp(rank, world_size, model):
