@@ -80,7 +80,7 @@ def cache(
 
 
 def test_prepares_everything_once(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "data" / "small"
     smollm2.main(["--output-dir", str(output), "--cache-dir", str(cache)])
@@ -119,13 +119,11 @@ def test_only_what_is_missing_is_made(tmp_path: Path, cache: Path) -> None:
     assert (output / "general" / "train.jsonl").exists()
 
 
-def test_errors_are_one_line(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_one_line(tmp_path: Path, cache: Path) -> None:
     damaged = cache / smollm2.SHAREGPT.filename
     damaged.write_bytes(b"damaged")
-    arguments = ["smollm2", "--output-dir", str(tmp_path / "o"), "--cache-dir", str(cache)]
-    monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit) as error:
-        smollm2.main()
+        smollm2.main(["--output-dir", str(tmp_path / "o"), "--cache-dir", str(cache)])
     assert str(error.value).startswith(f"error: {damaged} has the sha256")
     assert not (tmp_path / "o").exists()
 
