@@ -6,8 +6,8 @@
 
 """Do the recipe and ``lm_eval --model hf`` give a checkpoint the same scores?
 
-    python -m mos_tune.prepare.smollm2
-    python -m mos_tune.prepare.benchmarks --output-dir data/benchmarks
+    mos-tune prepare smollm2
+    mos-tune prepare benchmarks --output-dir data/benchmarks
     python benchmarks/eval_agreement.py --output-dir output/eval_agreement
 
 210 questions of MMLU (30 of each of seven subjects, no examples) and 20 of GSM8K (five examples,

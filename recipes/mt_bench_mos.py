@@ -8,7 +8,7 @@
 
 ``tune run --nproc_per_node 8 recipes/mt_bench_mos.py --config CONFIG checkpoint_dir=DIR``
 
-The judge grades them afterwards: ``python -m mos_tune.evaluation.mt_bench.judge --help``
+The judge grades them afterwards: ``mos-tune judge --help``
 """
 
 from mos_tune.evaluation.mt_bench.recipe import MTBenchRecipe

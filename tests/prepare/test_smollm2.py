@@ -100,7 +100,7 @@ def test_prepares_everything_once(
 
     for file in cache.iterdir():
         file.unlink()
-    smollm2.main()
+    smollm2.main(["--output-dir", str(output), "--cache-dir", str(cache)])
     again = capsys.readouterr().out.splitlines()
     assert again[:-1] == first.splitlines()[-len(again) : -1]
     assert again[0].split()[0] == "dataset"

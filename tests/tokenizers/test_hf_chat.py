@@ -254,7 +254,7 @@ def test_errors_name_the_file_and_what_was_expected(tmp_path: Path) -> None:
         HFChatTokenizer(directory).tokenize_messages([picture])
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs python -m mos_tune.prepare.smollm2")
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs mos-tune prepare smollm2")
 @pytest.mark.parametrize("messages", CONVERSATIONS)
 def test_real_tokenizer_agrees_with_transformers(messages: list[Message]) -> None:
     theirs = AutoTokenizer.from_pretrained(REAL)
