@@ -64,7 +64,7 @@ def write(path, rows, kind):
         path.write_bytes(BOM + json.dumps(rows).encode())
     elif kind == "field":
         path = path.with_suffix(".json")
-        whole = {"version": "1", "more": {"data": [3]}, "data": rows, "é": "after"}
+        whole = {"vérsion": "🙂", "more": {"data": [3]}, "data": rows, "é": "after"}
         path.write_text(json.dumps(whole, indent=2, ensure_ascii=False))
         return {"data_files": str(path), "field": "data"}
     elif kind == "blank lines":
@@ -343,6 +343,10 @@ def test_turns(tmp_path, row, whole, answers):
         (says(("user", [PICTURE]), ("assistant", "a")), r"a content part without text \(image_url"),
         (
             says(("user", [PARTS[0], PICTURE]), ("assistant", "a")),
+            r"a content part without text \(image_url\)",
+        ),
+        (
+            says(("user", [PICTURE | {"text": "a cat"}]), ("assistant", "a")),
             r"a content part without text \(image_url\)",
         ),
         (
