@@ -64,9 +64,9 @@ def write(path, rows, kind):
         path.write_bytes(BOM + json.dumps(rows).encode())
     elif kind == "field":
         path = path.with_suffix(".json")
-        whole = {"vérsion": "🙂", "more": {"data": [3]}, "data": rows, "é": "after"}
+        whole = {"vérsion": "🙂", "more": {"data": [3]}, "dáta": rows, "é": "after"}
         path.write_text(json.dumps(whole, indent=2, ensure_ascii=False))
-        return {"data_files": str(path), "field": "data"}
+        return {"data_files": str(path), "field": "dáta"}
     elif kind == "blank lines":
         path = path.with_suffix(".jsonl")
         path.write_bytes(BOM + b"\n" + lines(rows).replace(b"\n", b"\r\n \n\n"))
