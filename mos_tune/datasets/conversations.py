@@ -194,7 +194,7 @@ def _check_complete(messages: list[ChatMessage]) -> None:
 def _text(row: Mapping[str, Any], column: str, what: str) -> str:
     value = value_of(row, column)
     if value is None:
-        raise UnusableExample(f"no {what} (null)")
+        raise UnusableExample(f"the {what} is null")
     return text_in(value, column)
 
 

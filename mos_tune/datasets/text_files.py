@@ -17,6 +17,7 @@ import io
 import json
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,7 +70,7 @@ class TextRows:
                     self._parse = _CsvRow(header, delimiter)
                 else:
                     spans = _json_spans(file, name, field)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{name} cannot be read: {reason}") from error
         self._spans = np.array(spans, dtype=np.int64).reshape(-1, 2)
@@ -175,11 +176,15 @@ def _json_spans(file: BinaryIO, name: str, field: str | None) -> list[Span]:
             _check_lines(file.read(), name)
             file.seek(start)
         return list(_line_spans(file, start))
+    # A character a byte, so that places in the text are places in the file; of JSON's own
+    # characters none is part of another one in UTF-8.
+    text = file.read().decode("latin-1")
     try:
-        text = file.read().decode()
-        if field is not None:
-            return list(_in_bytes(text, _array_spans(text, _find(text, field, name)), start))
-        return list(_in_bytes(text, _array_spans(text, _skip(text, 0), whole=True), start))
+        if field is None:
+            spans = _array_spans(text, _skip(text, 0), whole=True)
+        else:
+            spans = _array_spans(text, _find(text, field, name))
+        return [(start + first, start + stop) for first, stop in spans]
     except json.JSONDecodeError as error:
         raise UserError(f"line {error.lineno} of {name} {_reason(error)}") from error
     except (UnicodeDecodeError, RecursionError) as error:
@@ -226,7 +231,9 @@ def _find(text: str, field: str, name: str) -> int:
         raise UserError(f"{name} is no object, so it has no field {field}")
     keys, closed = [], False
     while not closed:
-        key, position = _DECODER.raw_decode(text, _skip(text, position + 1))
+        start = _skip(text, position + 1)
+        _, position = _DECODER.raw_decode(text, start)
+        key = json.loads(text[start:position].encode("latin-1"))
         position = _skip(text, _expect(":", text, _skip(text, position)))
         if key == field:
             return position
@@ -236,15 +243,6 @@ def _find(text: str, field: str, name: str) -> int:
         if not closed:
             _expect(",", text, position)
     raise UserError(f"{name} has no field {field}; it has {', '.join(keys)}")
-
-
-def _in_bytes(text: str, spans: Iterator[Span], offset: int) -> Iterator[Span]:
-    seen = 0
-    for start, stop in spans:
-        first = offset + len(text[seen:start].encode())
-        offset = first + len(text[start:stop].encode())
-        seen = stop
-        yield first, offset
 
 
 def _skip(text: str, position: int) -> int:

@@ -64,9 +64,9 @@ def write(path, rows, kind):
         path.write_bytes(BOM + json.dumps(rows).encode())
     elif kind == "field":
         path = path.with_suffix(".json")
-        whole = {"version": "1", "more": {"data": [3]}, "data": rows, "é": "after"}
+        whole = {"vérsion": "🙂", "more": {"data": [3]}, "dáta": rows, "é": "after"}
         path.write_text(json.dumps(whole, indent=2, ensure_ascii=False))
-        return {"data_files": str(path), "field": "data"}
+        return {"data_files": str(path), "field": "dáta"}
     elif kind == "blank lines":
         path = path.with_suffix(".jsonl")
         path.write_bytes(BOM + b"\n" + lines(rows).replace(b"\n", b"\r\n \n\n"))
@@ -346,6 +346,10 @@ def test_turns(tmp_path, row, whole, answers):
             r"a content part without text \(image_url\)",
         ),
         (
+            says(("user", [PICTURE | {"text": "a cat"}]), ("assistant", "a")),
+            r"a content part without text \(image_url\)",
+        ),
+        (
             says(("user", "q"), ("assistant", [{"type": "refusal", "refusal": "no"}])),
             r"a content part without text \(refusal\)",
         ),
@@ -405,7 +409,9 @@ def test_what_is_no_text_names_file_line_and_column(tmp_path, column, value):
 def test_a_question_or_an_answer_that_is_not_there_is_left_out(tmp_path, column, value):
     rows = [{"question": "q", "answer": "a"}, {"question": "q", "answer": "a", column: value}]
     for kind in ("jsonl", "array", "parquet"):
-        with pytest.raises(UnusableExample, match=r"^(a blank|no) (prompt|answer)( \(null\))?$"):
+        with pytest.raises(
+            UnusableExample, match="^(a blank (prompt|answer)|the (prompt|answer) is null)$"
+        ):
             load(tmp_path, rows, kind)[1]
 
 

@@ -101,6 +101,12 @@ def test_the_kind_may_be_named(read):
         ("x.json", b'[{"a": 1},\n{"a" 2}]', {}, "line 2 of FILE is not valid JSON: Expecting ':'"),
         ("x.json", b'[{"a": 1}]\n[{"a": 2}]', {}, "line 2 of FILE is not valid JSON: Extra data"),
         ("x.json", b'[{"a": 1}, 3]', {}, r"line 1 of FILE \(row 2\) holds int, expected an object"),
+        (
+            "x.json",
+            b'[{"a": "1"},\n{"a": "\xff"}]',
+            {},
+            r"line 2 of FILE \(row 2\) is not UTF-8: byte 0xff at position 7",
+        ),
         ("x.json", b"[" * 200_000, {}, "FILE is nested too deeply"),
         (
             "x.json",
@@ -125,6 +131,8 @@ def test_the_kind_may_be_named(read):
         ("x.csv", b"a,b,a\n1,2,3\n", {}, "FILE has a column twice in its header: a, b, a"),
         ("x.csv", b"a\n1\n", {"field": "data"}, "field is data, but FILE is no JSON file"),
         ("x.json.gz", b"\x1f\x8b\x08cut off", {}, "FILE cannot be read: "),
+        ("x.json.gz", gzip.compress(b"[]" * 99)[:12] + b"\xff" * 9, {}, "FILE cannot be read: "),
+        ("x.json", b'{"\xff": 1, "data": []}', {"field": "data"}, "FILE is not UTF-8: byte 0xff"),
         ("x.parquet", b"PAR1 no", {}, "FILE cannot be read as Parquet: "),
         ("x.json", b"", {}, "FILE is empty"),
         ("x.txt", b"a", {}, "FILE ends in none of .json, .jsonl, .*; name its kind as source"),
