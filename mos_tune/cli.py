@@ -25,7 +25,7 @@ COMMANDS = {
     "ls": ("mos_tune.cli:list_all", "list the recipes and configs that come with mos-tune"),
     "cp": ("mos_tune.cli:copy", "copy one of them, to change it"),
     "sweep": ("mos_tune.sweep.command:main", "train many rows of a table, and print it"),
-    "table": ("mos_tune.evaluation.table.__main__:main", "print one table of evaluated runs"),
+    "table": ("mos_tune.evaluation.table:main", "print one table of evaluated runs"),
     "picture": ("mos_tune.metrics.picture:main", "draw a run's mixture.png again"),
     "perplexities": ("mos_tune.perplexities:main", "print what a run has learned, by dataset"),
     "judge": ("mos_tune.evaluation.mt_bench.judge:main", "grade MT-bench answers"),

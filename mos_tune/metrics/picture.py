@@ -167,7 +167,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draw_mixture(options.mixture_jsonl, options.png or beside)
     except UserError as error:
         parser.exit(1, f"{error}\n")
-
-
-if __name__ == "__main__":
-    main()

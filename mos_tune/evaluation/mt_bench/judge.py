@@ -194,7 +194,3 @@ def _parser() -> argparse.ArgumentParser:
         help="further fields of every request; default: %(default)s",
     )
     return parser
-
-
-if __name__ == "__main__":
-    main()
