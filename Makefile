@@ -1,7 +1,7 @@
 # make run       sets everything up and learns a mixture of four small generated datasets
 # make test      sets everything up and runs the tests
 # make smollm2   sets everything up, prepares SmolLM2-135M and four real datasets, fine-tunes on them
-# make lint      checks style and types
+# make lint      checks style, types and what imports what
 #
 # PYTHON=python3.12 picks the interpreter (3.10 to 3.12), VENV=DIR the place of the environment.
 
@@ -29,6 +29,7 @@ lint: $(READY)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 clean:
 	rm -rf $(VENV)

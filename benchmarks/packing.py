@@ -45,7 +45,7 @@ def packs_in_order(lengths: list[int], size: int) -> int:
 
 
 def padding(lengths: list[int], batch_size: int) -> float:
-    """The share of padding in batches of examples drawn at random."""
+    """Measure the share of padding in batches of examples drawn at random."""
     order = np.random.default_rng(0).permutation(lengths)
     batches = order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
     return float(1 - batches.sum() / (batches.max(axis=1).sum() * batch_size))
@@ -58,7 +58,7 @@ def batches(sequences: Any, batch_size: int, collate: Callable) -> Iterator[dict
 
 
 def seconds(model: torch.nn.Module, made: list[dict[str, Any]], device: torch.device) -> float:
-    """The time of one forward and backward pass over all batches."""
+    """Time one forward and backward pass over all batches."""
     started = time.perf_counter()
     for batch in made:
         batch = dict(batch)

@@ -19,7 +19,7 @@ from mos_tune.errors import UserError
 
 
 class Journal:
-    """Appends JSON objects to a file, on the disk before ``append`` or ``extend`` returns.
+    """Append JSON objects to a file, on the disk before ``append`` or ``extend`` returns.
 
     A line that a killed run began is dropped on opening; all before it is kept. One process at a
     time may write, so that two runs never pay for the same work.

@@ -7,13 +7,30 @@
 """Files that name the examples of a dataset to train on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mos_tune.datasets.rows import json_row
 from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
+from mos_tune.files import write_whole
+
+
+def write_selection(
+    path: Path, dataset: Any, indices: Sequence[int], scores: Mapping[int, float]
+) -> None:
+    """Write ``{"index": ..., "score": ..., "row": ...}`` for every selected example.
+
+    Examples without a score have null; rows are left out where the dataset does not keep
+    them, or JSON cannot hold them.
+    """
+    lines = []
+    for index in indices:
+        line: dict[str, Any] = {"index": index, "score": scores.get(index)}
+        row = json_row(dataset, index)
+        lines.append(json.dumps(line if row is None else line | {"row": row}))
+    write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def chosen_positions(key: str, file: str, dataset: Any, training: Sequence[int]) -> list[int]:

@@ -95,7 +95,7 @@ def mixture_figure(run: RunCurves) -> Figure:
 
 
 def _looks(run: RunCurves) -> dict[str, dict[str, Any]]:
-    """The line style of each dataset that is drawn in colour and named, in the run's order."""
+    """Give the line style of each dataset that is drawn in colour and named, in the run's order."""
     last = run.probabilities[-1][1]
     most_probable = sorted(run.names, key=lambda name: -last[name])[:_MOST_NAMED]
     named = [name for name in run.names if name in most_probable]

@@ -96,7 +96,7 @@ def read_prompt_templates(sdist: Path, dataset: str) -> PromptTemplates:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads the file's own tags as plain mappings."""
+    """Read the file's own tags as plain mappings."""
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:

@@ -26,6 +26,7 @@ from mos_tune.base_checkpoint import check_base_checkpoint, fingerprint, weight_
 from mos_tune.components import build
 from mos_tune.data.examples import Examples
 from mos_tune.data.load import load_data
+from mos_tune.data.selection_file import write_selection
 from mos_tune.distributed import gather, get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.rewards import Probes, measuring
@@ -37,7 +38,6 @@ from mos_tune.selection.selected import (
     choose_any,
     choose_hardest,
     write_config,
-    write_selection,
 )
 from mos_tune.training.config import check_config
 from mos_tune.training.run_plan import check_output_dir

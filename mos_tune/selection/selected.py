@@ -4,16 +4,14 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""The selected examples: chosen by their scores or at random, and written for training."""
+"""The selected examples, by their scores or at random, and the config that trains on them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mos_tune.datasets.rows import json_row
 from mos_tune.errors import UserError
 from mos_tune.files import write_whole
 from mos_tune.mixture.randomness import counter_based_rng
@@ -66,22 +64,6 @@ def choose_any(name: str, indices: Sequence[int], fraction: float, seed: int) ->
     rng = counter_based_rng(seed, "selection", name)
     drawn = rng.choice(len(indices), _count(indices, fraction), replace=False)
     return sorted(indices[position] for position in drawn)
-
-
-def write_selection(
-    path: Path, dataset: Any, indices: Sequence[int], scores: Mapping[int, float]
-) -> None:
-    """Write ``{"index": ..., "score": ..., "row": ...}`` for every selected example.
-
-    Examples without a score have null; rows are left
-    out where the dataset does not keep them, or JSON cannot hold them.
-    """
-    lines = []
-    for index in indices:
-        line: dict[str, Any] = {"index": index, "score": scores.get(index)}
-        row = json_row(dataset, index)
-        lines.append(json.dumps(line if row is None else line | {"row": row}))
-    write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def write_config(path: Path, cfg: DictConfig, selections: Mapping[str, Path]) -> None:

@@ -33,19 +33,20 @@ class ConversationRefused(UserError):
 
 
 class ChatTemplate:
-    """Writes conversations as text exactly as ``apply_chat_template`` does.
+    """Write conversations as text exactly as ``apply_chat_template`` does.
 
     The template comes with a downloaded model, so it runs in Jinja's sandbox. Unlike in
     transformers it gets no clock (``strftime_now``): the tokens of a training example must not
     depend on the day, or a resumed run would train on other tokens than the run it resumes.
 
     Args:
-        source: The Jinja source.
-        special_tokens: What the template may refer to, for example ``{"bos_token": "<s>"}``.
-        path: The file that holds the template; error messages name it.
+        source (str): the Jinja source.
+        special_tokens (Mapping[str, str]): what the template may refer to, for example
+            ``{"bos_token": "<s>"}``.
+        path (Path): the file that holds the template; error messages name it.
 
     Raises:
-        UserError: If ``source`` is not a valid template.
+        UserError: if ``source`` is not a valid template.
     """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str], path: Path) -> None:
@@ -61,19 +62,19 @@ class ChatTemplate:
     def from_directory(
         cls, directory: Path, config: Mapping[str, Any], special_tokens: Mapping[str, str]
     ) -> "ChatTemplate":
-        """Finds the template of a model directory.
+        """Find the template of a model directory.
 
         Args:
-            directory: The directory, in Hugging Face format.
-            config: The content of its ``tokenizer_config.json``.
-            special_tokens: See the class.
+            directory (Path): the directory, in Hugging Face format.
+            config (Mapping[str, Any]): the content of its ``tokenizer_config.json``.
+            special_tokens (Mapping[str, str]): see the class.
 
         Returns:
             The template in ``chat_template.jinja`` or, without such a file, the one under
             ``chat_template`` in the config (of several named ones, ``default``).
 
         Raises:
-            UserError: If there is no template.
+            UserError: if there is no template.
         """
         path = directory / "chat_template.jinja"
         if path.is_file():
@@ -97,18 +98,20 @@ class ChatTemplate:
         tools: Sequence[Any] | None = None,
         add_generation_prompt: bool = False,
     ) -> str:
-        """Writes a conversation.
+        """Write a conversation.
 
         Args:
-            messages: Mappings with ``role`` and ``content``, and what else the template knows.
-            tools: Descriptions of the functions that may be called. Default: none.
-            add_generation_prompt: Whether the header of an assistant's turn follows.
+            messages (Sequence[Mapping[str, Any]]): mappings with ``role`` and ``content``, and what
+                else the template knows.
+            tools (Sequence[Any] | None): descriptions of the functions that may be called. Default:
+                none.
+            add_generation_prompt (bool): whether the header of an assistant's turn follows.
 
         Returns:
             The text, special tokens included.
 
         Raises:
-            ConversationRefused: If the template refuses the conversation.
+            ConversationRefused: if the template refuses the conversation.
         """
         try:
             return _compile(self._source).render(
@@ -128,7 +131,7 @@ class ChatTemplate:
 
 
 class _Generation(Extension):
-    """Lets ``{% generation %}`` blocks through as they are.
+    """Let ``{% generation %}`` blocks through as they are.
 
     Some templates mark the assistant's words with them, and Jinja alone does not know the tag.
     """
@@ -136,7 +139,7 @@ class _Generation(Extension):
     tags = {"generation"}
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Returns the block's own statements in place of the block."""
+        """Give the block's own statements in place of the block."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 

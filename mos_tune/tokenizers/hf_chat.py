@@ -22,7 +22,7 @@ from mos_tune.tokenizers.hf_files import read_json, special_token_names, stop_to
 
 
 class HFChatTokenizer(ModelTokenizer, Transform):
-    """Turns a conversation into the tokens of ``apply_chat_template``, with torchtune's loss mask.
+    """Turn a conversation into the tokens of ``apply_chat_template``, with torchtune's loss mask.
 
     The mask comes from rendering growing prefixes of the conversation: what the template adds
     for an assistant's message, after the header that asks for it, is that message's answer. The
@@ -30,14 +30,14 @@ class HFChatTokenizer(ModelTokenizer, Transform):
     a template writes after the end-of-turn token are not.
 
     Args:
-        tokenizer_dir: Directory with ``tokenizer.json`` and ``tokenizer_config.json``; a chat
+        tokenizer_dir (str): directory with ``tokenizer.json`` and ``tokenizer_config.json``; a chat
             template in either the latter or ``chat_template.jinja``. ``generation_config.json``
             is read for further stop tokens if it is there.
-        max_seq_len: Longer conversations lose their end. No end token is put in its place: it
-            would teach the model to stop in the middle of a sentence. Default: no limit.
+        max_seq_len (int | None): longer conversations lose their end. No end token is put in its
+            place: it would teach the model to stop in the middle of a sentence. Default: no limit.
 
     Raises:
-        UserError: If a file is missing or there is no chat template, no end token, or a
+        UserError: if a file is missing or there is no chat template, no end token, or a
             ``max_seq_len`` below 1.
 
     Example:
@@ -101,31 +101,31 @@ class HFChatTokenizer(ModelTokenizer, Transform):
     def render(
         self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = False
     ) -> str:
-        """Writes a conversation with the chat template, as text.
+        """Write a conversation with the chat template, as text.
 
         Args:
-            messages: Mappings with ``role`` and ``content``.
-            add_generation_prompt: Whether the header of an assistant's turn follows.
+            messages (Sequence[Mapping[str, str]]): mappings with ``role`` and ``content``.
+            add_generation_prompt (bool): whether the header of an assistant's turn follows.
 
         Raises:
-            UserError: If the template refuses the conversation.
+            UserError: if the template refuses the conversation.
         """
         return self._template.render(messages, add_generation_prompt=add_generation_prompt)
 
     def encode(self, text: str, add_bos: bool = True, add_eos: bool = True) -> list[int]:
-        """Returns the token ids of a text, in which special tokens may be spelled out.
+        """Give the token ids of a text, in which special tokens may be spelled out.
 
         Args:
-            text: The text.
-            add_bos: Whether the beginning-of-sequence token goes first, if there is one.
-            add_eos: Whether the end-of-sequence token goes last.
+            text (str): the text.
+            add_bos (bool): whether the beginning-of-sequence token goes first, if there is one.
+            add_eos (bool): whether the end-of-sequence token goes last.
         """
         bos = [self.bos_id] if add_bos and self.bos_id is not None else []
         eos = [self.eos_id] if add_eos else []
         return bos + self._tokenizer.encode(text, add_special_tokens=False).ids + eos
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Returns the text of token ids, by default without special tokens."""
+        """Give the text of token ids, by default without special tokens."""
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
 
     def tokenize_messages(
@@ -135,24 +135,26 @@ class HFChatTokenizer(ModelTokenizer, Transform):
         tools: Sequence[Any] | None = None,
         add_end_tokens: bool = True,
     ) -> tuple[list[int], list[bool]]:
-        """Tokenizes a conversation.
+        """Tokenize a conversation.
 
         An assistant's message with ``masked=False`` is trained on: its answer and end-of-turn
         token. So is another role's message with ``masked=False`` (``train_on_input``): all
         that the template writes for it, header included. Nothing else is.
 
         Args:
-            messages: The conversation, text only; :class:`ChatMessage` where tools are called.
-            tools: Descriptions of the functions that may be called. Default: none.
-            add_end_tokens: False leaves the conversation open for the assistant to go on: its
-                header is added, and an empty last message of the assistant is dropped.
+            messages (list[Message]): the conversation, text only; :class:`ChatMessage` where tools
+                are called.
+            tools (Sequence[Any] | None): descriptions of the functions that may be called. Default:
+                none.
+            add_end_tokens (bool): False leaves the conversation open for the assistant to go on:
+                its header is added, and an empty last message of the assistant is dropped.
 
         Returns:
             Token ids and mask, both of length ``s``; the mask is True where there is no loss.
 
         Raises:
-            UserError: If a message holds something other than text.
-            ConversationRefused: If the template does, or does not write the beginning of a
+            UserError: if a message holds something other than text.
+            ConversationRefused: if the template does, or does not write the beginning of a
                 conversation the same way whatever follows.
         """
         turns = [_to_turn(message) for message in messages]
@@ -169,12 +171,12 @@ class HFChatTokenizer(ModelTokenizer, Transform):
         return encoding.ids[: self.max_seq_len], mask[: self.max_seq_len]
 
     def __call__(self, sample: Mapping[str, Any], inference: bool = False) -> Mapping[str, Any]:
-        """Replaces ``messages`` by ``tokens`` and ``mask``, as every torchtune tokenizer does.
+        """Replace ``messages`` by ``tokens`` and ``mask``, as every torchtune tokenizer does.
 
         Args:
-            sample: Holds ``messages``, a list of :class:`~torchtune.data.Message`; it may hold
-                ``tools``.
-            inference: Whether the assistant is to go on from here.
+            sample (Mapping[str, Any]): holds ``messages``, a list of
+                :class:`~torchtune.data.Message`; it may hold ``tools``.
+            inference (bool): whether the assistant is to go on from here.
         """
         sample = dict(sample)
         messages, tools = sample.pop("messages"), sample.pop("tools", None)
@@ -182,17 +184,18 @@ class HFChatTokenizer(ModelTokenizer, Transform):
         return {**sample, "tokens": tokens, "mask": mask}
 
     def check_written(self, messages: list[Message], tools: Sequence[Any] | None = None) -> None:
-        """Checks that the template writes every text that it is given.
+        """Check that the template writes every text that it is given.
 
         Templates pass over roles that they do not know, or what is said beside a tool call, without
         a word. So the conversation is written once with a mark in place of each text.
 
         Args:
-            messages: The conversation.
-            tools: Descriptions of the functions that may be called. Default: none.
+            messages (list[Message]): the conversation.
+            tools (Sequence[Any] | None): descriptions of the functions that may be called. Default:
+                none.
 
         Raises:
-            ConversationRefused: If the template does not, or refuses the conversation.
+            ConversationRefused: if the template does not, or refuses the conversation.
         """
         marks: dict[str, str] = {}
 
@@ -224,7 +227,7 @@ class HFChatTokenizer(ModelTokenizer, Transform):
     def _span(
         self, text: str, turns: list[dict[str, Any]], tools: Sequence[Any] | None, index: int
     ) -> tuple[int, int]:
-        """Finds the characters ``[first, last)`` of ``text`` that one message is trained on."""
+        """Find the characters ``[first, last)`` of ``text`` that one message is trained on."""
         answers = turns[index]["role"] == "assistant"
         before = ""
         if index > 0 or answers:

@@ -15,10 +15,10 @@ from mos_tune.errors import UserError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Returns the mapping in a JSON file.
+    """Give the mapping in a JSON file.
 
     Raises:
-        UserError: If the file is not valid JSON.
+        UserError: if the file is not valid JSON.
     """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -27,11 +27,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def special_token_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """Returns ``bos_token``, ``eos_token``, ``pad_token`` and ``unk_token`` as far as given.
+    """Give ``bos_token``, ``eos_token``, ``pad_token`` and ``unk_token`` as far as given.
 
     Args:
-        config: The content of ``tokenizer_config.json``; a token is a string or a mapping with
-            ``content``, and null where a model has none.
+        config (Mapping[str, Any]): the content of ``tokenizer_config.json``; a token is a string or
+            a mapping with ``content``, and null where a model has none.
     """
     names = {}
     for key in ("bos_token", "eos_token", "pad_token", "unk_token"):
@@ -42,7 +42,7 @@ def special_token_names(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def stop_tokens(directory: Path, eos_id: int) -> list[int]:
-    """Returns ``eos_id`` and the further end tokens of ``generation_config.json``."""
+    """Give ``eos_id`` and the further end tokens of ``generation_config.json``."""
     path = directory / "generation_config.json"
     more = read_json(path).get("eos_token_id") if path.is_file() else None
     ids = more if isinstance(more, list) else [] if more is None else [more]

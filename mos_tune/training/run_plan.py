@@ -141,7 +141,7 @@ def check_output_dir(output_dir: str) -> None:
 
 
 def _steps_per_epoch(cfg: DictConfig, sizes: Mapping[str, int], global_batch_size: int) -> int:
-    """Steps that draw as many sequences as the datasets hold together, at most as configured."""
+    """Count the steps that draw what the datasets hold together, at most as configured."""
     steps = sum(sizes.values()) // global_batch_size
     if steps == 0:
         raise UserError(

@@ -9,13 +9,13 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
+from mos_tune.data.selection_file import write_selection
 from mos_tune.datasets import skill_dataset
 from mos_tune.errors import UserError
 from mos_tune.selection.selected import (
     choose_any,
     choose_hardest,
     write_config,
-    write_selection,
 )
 from mos_tune.tokenizers import CharTokenizer
 
