@@ -1,6 +1,7 @@
 # make run       sets everything up and learns a mixture of four small generated datasets
 # make test      sets everything up and runs the tests
 # make smollm2   sets everything up, prepares SmolLM2-135M and four real datasets, fine-tunes on them
+# make lowest    runs the tests with the lowest versions that pyproject.toml allows
 # make lint      checks style, types and what imports what
 #
 # PYTHON=python3.12 picks the interpreter (3.10 to 3.12), VENV=DIR the place of the environment.
@@ -10,7 +11,7 @@ VENV ?= .venv
 RECIPE = full_finetune_mos_distributed
 READY = $(VENV)/ready
 
-.PHONY: help run test smollm2 lint clean
+.PHONY: help run test lowest smollm2 lint clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -20,6 +21,15 @@ run: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+# lm-eval stays at the one version that torchtune's own eval recipe takes.
+lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	grep -oE '"[a-z0-9_-]+(\[[a-z]+\])?>=[0-9.]+' pyproject.toml | grep -v lm-eval | tr -d '"' \
+		| sed 's/\[.*\]//; s/>=/==/' | sort -u > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(VENV)-lowest/constraints.txt --editable '.[dev,prepare]'
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -n 2 --dist loadfile
 
 smollm2: $(READY)
 	$(VENV)/bin/mos-tune prepare smollm2
