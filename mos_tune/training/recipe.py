@@ -167,11 +167,14 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             log_every=self._log_every_n_steps,
             after_step=lambda step: self._save_checkpoint(step, step == plan.total_steps, cfg),
         )
-        step = self.epochs_run * plan.steps_per_epoch
+        step = 0
         if self._saved_mixture is not None:
+            step = self._saved_mixture["step"]
             self._controller.load_state_dict(
                 self._saved_mixture, model_is_untouched=self._saved_step is not None
             )
+        # Not the number of epochs that were saved, which may have been of another length.
+        self.epochs_run = step // plan.steps_per_epoch
         if self._saved_step is not None:
             step = self._load_checkpoint(cfg)
             # From the last step of an epoch we go on with its export, which may not have happened.
