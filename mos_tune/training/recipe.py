@@ -181,7 +181,7 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
             self.epochs_run = (step - 1) // plan.steps_per_epoch
         if self._saved_mixture is not None:
             record.truncate_after(step)
-        finish_exports(getattr(self, "_checkpoint_client", self), cfg.checkpointer.output_dir)
+        finish_exports(getattr(self, "_checkpoint_client", self), cfg.checkpointer)
         show_mixture(
             self.stock,
             lambda: self._controller.status,

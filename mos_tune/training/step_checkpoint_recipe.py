@@ -8,6 +8,7 @@
 
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class StepCheckpointRecipe:
     _optim_ckpt_wrapper: Any
     _controller: Any
     _plan: RecipePlan
+    _timeout: timedelta
 
     _checkpoints: StepCheckpoints | None = None
     _saved_step: SavedStep | None = None
@@ -59,7 +61,8 @@ class StepCheckpointRecipe:
         if cfg.get("checkpoint") is None:
             return None
         folder = Path(cfg.output_dir) / "checkpoints"
-        self._checkpoints = StepCheckpoints(folder, cfg.checkpoint.keep_last)
+        self._checkpoints = StepCheckpoints(folder, cfg.checkpoint.keep_last, self._timeout)
+        self._checkpoints.check_shared()
         if not cfg.resume_from_checkpoint:
             self._checkpoints.refuse_leftovers()
             return None
