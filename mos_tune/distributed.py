@@ -9,13 +9,15 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from mos_tune.errors import UserError
+
+T = TypeVar("T")
 
 log = logging.getLogger("mos_tune")
 """The package's logger: to the root's handlers if there are any, else to stderr."""
@@ -49,6 +51,31 @@ def gather(value: Any, group: Any = None) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(values, value, group=group)
     return values
+
+
+def from_rank_zero(make: Callable[[], T]) -> T:
+    """Give what ``make`` gives on rank 0, where alone it is called; called on all ranks alike.
+
+    Args:
+        make (Callable[[], T]): gives something to be pickled, such as CPU tensors.
+
+    Raises:
+        UserError: on every rank, if ``make`` raises one.
+    """
+    if get_world_size_and_rank()[0] == 1:
+        return make()
+    made: list[Any] = [None, None]
+    if get_world_size_and_rank()[1] == 0:
+        try:
+            made[0] = make()
+        except UserError as error:
+            made[1] = str(error)
+    # torch takes the bytes over the device where the backend knows nothing of CPUs, as NCCL does.
+    dist.broadcast_object_list(made, src=0)
+    value, refusal = made
+    if refusal is not None:
+        raise UserError(refusal)
+    return value
 
 
 def check_ranks_agree(state: Mapping[str, Any], step: int) -> None:

@@ -55,5 +55,16 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def let_others_read(path: Path) -> None:
+    """Give a file the permissions that ``open`` would have given it, by the user's umask.
+
+    safetensors makes files that are for their owner alone.
+    """
+    reference = _unfinished(path)
+    reference.touch()
+    path.chmod(reference.stat().st_mode & 0o777)
+    reference.unlink()
+
+
 def _unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")

@@ -9,7 +9,7 @@ import copy
 import torch
 from helpers.ranks import on_ranks
 
-from mos_tune.distributed import check_ranks_agree
+from mos_tune.distributed import check_ranks_agree, from_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler
 from mos_tune.scorers import MLPScorer
@@ -64,3 +64,21 @@ def test_any_difference_stops_every_rank_with_rank_and_part_named(tmp_path):
 
 def test_one_process_agrees_with_itself():
     check_ranks_agree({"rewards": torch.ones(2)}, 0)
+
+
+def _from_rank_zero(rank, world_size):
+    def refuse():
+        raise UserError("not these")
+
+    given = from_rank_zero(lambda: {"rank": rank, "value": torch.tensor([1 / 3]).double()})
+    try:
+        from_rank_zero(refuse)
+    except UserError as error:
+        return given, str(error)
+
+
+def test_every_rank_gets_what_rank_0_makes_and_its_error(tmp_path):
+    for given, refusal in on_ranks(2, _from_rank_zero, tmp_path):
+        assert given == {"rank": 0, "value": torch.tensor([1 / 3]).double()}
+        assert refusal == "not these"
+    assert from_rank_zero(lambda: 5) == 5

@@ -4,9 +4,13 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-import pytest
+import os
 
-from mos_tune.files import new_folder, write_whole
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mos_tune.files import let_others_read, new_folder, write_whole
 
 
 def names(folder):
@@ -45,3 +49,16 @@ def test_a_folder_is_there_as_a_whole_or_not_at_all(tmp_path):
     with new_folder(tmp_path / "a" / "b") as directory:
         (directory / "whole").write_text("x")
     assert [path.name for path in (tmp_path / "a").rglob("*")] == ["b", "whole"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_the_umask_says_who_may_read(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        write_whole(tmp_path / "text", "a")
+        save_file({"a": torch.ones(1)}, tmp_path / "weights")
+        let_others_read(tmp_path / "weights")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
+    assert names(tmp_path) == ["text", "weights"]

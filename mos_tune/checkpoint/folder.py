@@ -134,7 +134,7 @@ def newest_undamaged(folder: Path, group: Any) -> Path | None:
     if damaged:
         faults_by_name = "; ".join(f"{path.name}: {fault}" for path, fault in damaged.items())
         raise UserError(
-            f"every checkpoint in {folder} is damaged ({faults_by_name}); remove the folder to "
+            f"every checkpoint in {folder} is damaged ({faults_by_name}); move it away to "
             "start from the beginning"
         )
     return None

@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from mos_tune.checkpoint.folder import (
     remove_older,
 )
 from mos_tune.checkpoint.shards import STATE, TRAINED, SavedStep, load_shards, reason_of
+from mos_tune.checkpoint.shared import appears, check_shared
 from mos_tune.distributed import gather, get_world_size_and_rank
 from mos_tune.errors import UserError
 
@@ -47,17 +49,27 @@ class StepCheckpoints:
     Args:
         folder (Path): where the checkpoints are, on a file system that all ranks share.
         keep_last (int): complete checkpoints to keep; older ones are deleted.
+        timeout (timedelta | None): how long a rank waits for the slowest to write or read. Default
+            None: gloo's half an hour.
     """
 
-    def __init__(self, folder: Path, keep_last: int) -> None:
+    def __init__(self, folder: Path, keep_last: int, timeout: timedelta | None = None) -> None:
         self._folder = folder
         self._keep_last = keep_last
         self._world_size, self._rank = get_world_size_and_rank()
         # A group of its own, so that the writing thread never meets training's collectives.
-        self._group = dist.new_group(backend="gloo")
+        self._group = dist.new_group(backend="gloo", timeout=timeout)
         self._writer: threading.Thread | None = None
         self._error: str | None = None
         self._lost_contact: RuntimeError | None = None
+
+    def check_shared(self) -> None:
+        """Make sure that all ranks have one folder before anything is written there.
+
+        Raises:
+            UserError: on every rank, naming one that does not see what rank 0 writes.
+        """
+        check_shared(self._folder.parent, self._group)
 
     def newest(self) -> SavedStep | None:
         """Read the newest undamaged checkpoint's small part; None if none was ever completed.
@@ -104,8 +116,12 @@ class StepCheckpoints:
         }
         kinds = [{"kind": type(one).__name__, "groups": _groups(one)} for one in optimizers]
         state = copy.deepcopy({"mixture": dict(mixture), "optimizers": kinds})
+        # A new thread would be on the first GPU, whichever is this rank's.
+        gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
         # A daemon: when training fails, a half-written checkpoint must not hold up the exit.
-        self._writer = threading.Thread(target=self._write, args=(step, shards, state), daemon=True)
+        self._writer = threading.Thread(
+            target=self._write, args=(step, shards, state, gpu), daemon=True
+        )
         self._writer.start()
 
     def wait(self) -> None:
@@ -133,12 +149,16 @@ class StepCheckpoints:
         """Load model and optimizers in place; arguments as in :func:`load_shards`."""
         load_shards(saved, model, optimizers, chosen, self._group)
 
-    def _write(self, step: int, shards: dict[str, Any], state: dict[str, Any]) -> None:
+    def _write(
+        self, step: int, shards: dict[str, Any], state: dict[str, Any], gpu: int | None
+    ) -> None:
         final = self._folder / f"step_{step}"
         partial = final.with_name(f"{final.name}.partial")
         files: dict[str, Any] = {}
         error: str | None = None
         try:
+            if gpu is not None:
+                torch.cuda.set_device(gpu)
             writer = dcp.FileSystemWriter(partial, overwrite=True)
             dcp.save(shards, storage_writer=writer, process_group=self._group)
             mine = sorted(partial.glob(f"__{self._rank}_*"))
@@ -168,6 +188,10 @@ class StepCheckpoints:
     ) -> str | None:
         versions = {"torch": torch.__version__, "mos_tune": __version__}
         everything = {name: file for part in files for name, file in part.items()}
+        for rank, part in enumerate(files):
+            for name in part:
+                if not appears(partial / name):
+                    return f"rank 0 does not see {name}, which rank {rank} has written"
         try:
             publish(partial, final, everything, step=step, world_size=self._world_size, **versions)
             remove_older(self._folder, self._keep_last)

@@ -20,7 +20,7 @@ from mos_tune.errors import UserError
 from mos_tune.learning.counts import Counts
 from mos_tune.learning.learned_mixture import LearnedMixture
 from mos_tune.learning.losses import DatasetLosses, held_out_losses
-from mos_tune.learning.plan import RunPlan, check_resumes
+from mos_tune.learning.plan import RunPlan, check_resumes, tell_changes
 from mos_tune.learning.probes import UpdateProbes
 from mos_tune.metrics import MixtureRecord
 from mos_tune.mixture import derived_seed
@@ -182,6 +182,7 @@ class MixtureController:
             UserError: if the plan, datasets, scorer or reward differ from those of the saved run.
         """
         check_resumes(self._plan, state, may_be_longer=model_is_untouched)
+        tell_changes(self._plan, state)
         self._step = state["step"]
         self._mixture.load_state_dict(state)
         self._counts.load_state_dict(state["tally"])
@@ -214,7 +215,8 @@ class MixtureController:
         self._record.learned(self._step, mixture, smoothed, raw, counts, seconds)
 
     def _check_ranks_agree(self) -> None:
-        state = {**self.state_dict(), "probabilities": self._mixture.probabilities}
+        # What goes into the scorer; itself it is rank 0's everywhere, and so is the mixture.
+        state = {key: part for key, part in self.state_dict().items() if key != "scorer"}
         check_ranks_agree(state, self._step)
 
     def _validate(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mos_tune.distributed import from_rank_zero, get_world_size_and_rank
 from mos_tune.errors import UserError
 from mos_tune.learning.policy import current_mixture
 from mos_tune.learning.probes import UpdateProbes
@@ -21,6 +22,9 @@ from mos_tune.scorers import Scorer
 
 class LearnedMixture:
     """Hold the probabilities to draw with, and learn them if there is a scorer.
+
+    Rank 0 learns, and the others take scorer and probabilities from it: on another processor the
+    last bits of a logarithm differ, and with them would, some day, the examples that are drawn.
 
     Args:
         sampler (MixtureSampler): holds the prior, and knows which datasets may be drawn.
@@ -44,9 +48,19 @@ class LearnedMixture:
         self._probes = probes
         self._refresh()
 
-    def _refresh(self) -> None:
-        self.available = self._sampler.available
-        self.probabilities = current_mixture(self._scorer, self._sampler.prior, self.available)
+    def _refresh(self, rewards: Tensor | None = None) -> None:
+        scorer, prior, available = self._scorer, self._sampler.prior, self._sampler.available
+
+        def learned() -> tuple[dict[str, Any] | None, Tensor]:
+            if scorer is not None and rewards is not None:
+                scorer.update(rewards, available)
+            state = None if scorer is None else scorer.state_dict()
+            return state, current_mixture(scorer, prior, available)
+
+        state, self.probabilities = from_rank_zero(learned)
+        self.available = available
+        if scorer is not None and state is not None and get_world_size_and_rank()[1] > 0:
+            scorer.load_state_dict(state)
 
     def prepare(self, model: nn.Module, *, steps: range) -> None:
         """Let the reward measure the untouched model on the probes of all updates to come.
@@ -84,8 +98,7 @@ class LearnedMixture:
             return None
         with measuring(model):
             raw, smoothed = self._reward.update(model, self._probes.of_update(number))
-        self._scorer.update(smoothed, self.available)
-        self._refresh()
+        self._refresh(smoothed)
         return raw, smoothed
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,12 +6,14 @@
 
 """What is known of a run before its model is loaded, and what a resumed run must share of it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch.utils.data import Dataset
 
+from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler, Sequences
 from mos_tune.rewards import Reward
@@ -61,16 +63,18 @@ class RunPlan:
             "scorer.update_every": None if scorer is None else scorer.update_every,
             "reward.batch_size": None if reward is None else reward.batch_size,
         }
+        held_out: Mapping[str, Any] = self.held_out
+        sizes = {name: len(part) for name, part in held_out.items()}
         if reward is not None and reward.needs_held_out:
-            for name, part in self.held_out.items():
-                examples: Any = part
-                settings[f"number of held-out examples of dataset.{name}"] = len(examples)
+            for name, size in sizes.items():
+                settings[f"number of held-out examples of dataset.{name}"] = size
         return {
             "total_steps": self.total_steps,
             "model": dict(self.model),
             "datasets": dict(self.fingerprints),
             "packing": dict(self.pack_sizes),
             "settings": settings,
+            "held_out": sizes,
         }
 
 
@@ -95,6 +99,8 @@ def check_resumes(plan: RunPlan, saved: Mapping[str, Any], *, may_be_longer: boo
     )
     there = _settings(saved)
     for key in {**here, **there}:
+        if key == "dtype" and key not in there:
+            continue  # an earlier version's checkpoint does not tell
         if here.get(key) != there.get(key):
             one, other = here.get(key), there.get(key)
             raise UserError(f"{key} is {one}, the checkpoint has {other}{_hint(key, one, other)}")
@@ -110,6 +116,29 @@ def check_resumes(plan: RunPlan, saved: Mapping[str, Any], *, may_be_longer: boo
         raise UserError(f"number of steps is {total}, the checkpoint has {planned}")
     if total < made:
         raise UserError(f"number of steps is {total}, the checkpoint has made {made}")
+
+
+def tell_changes(plan: RunPlan, saved: Mapping[str, Any]) -> None:
+    """Warn of what a resumed run may change although what it reports is another measure then.
+
+    Args:
+        plan (RunPlan): of the run that there is now.
+        saved (Mapping[str, Any]): a mixture's whole state.
+    """
+    # An earlier version's checkpoint does not tell.
+    now, before = plan.state_dict()["held_out"], saved.get("held_out", {})
+    changed = [
+        f"{now[name]} of dataset.{name} instead of {before[name]}"
+        for name in now
+        if name in before and now[name] != before[name]
+    ]
+    if changed:
+        log_rank_zero(
+            f"After step {saved['step']}, held-out losses are of other examples than before, and "
+            f"not to be compared with those: {', '.join(changed)}; has validation.max_examples "
+            "changed?",
+            logging.WARNING,
+        )
 
 
 def _settings(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torchtune.training import FullModelHFCheckpointer
 
 from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError, check_whole
+from mos_tune.files import let_others_read
 
 EMBEDDING_STD = 0.02
 
@@ -142,7 +143,9 @@ def _write(folder: Path, sizes: dict[str, Any]) -> None:
     unfinished = folder.with_name(folder.name + ".unfinished")
     unfinished.mkdir(parents=True, exist_ok=True)
     (unfinished / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    save_file(_random_weights(sizes), unfinished / "model.safetensors", metadata={"format": "pt"})
+    weights = unfinished / "model.safetensors"
+    save_file(_random_weights(sizes), weights, metadata={"format": "pt"})
+    let_others_read(weights)
     unfinished.replace(folder)
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from mos_tune.errors import UserError
+from mos_tune.files import let_others_read
 
 _NAMES = {
     "token_embd": "model.embed_tokens",
@@ -57,6 +58,7 @@ def convert_gguf(path: Path, directory: Path) -> None:
     weights = _llama_weights(file, config)
     # transformers refuses a safetensors file that does not name the framework.
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    let_others_read(directory / "model.safetensors")
     _write_json(directory / "config.json", config)
     generation = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     _write_json(directory / "generation_config.json", generation)

@@ -13,8 +13,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mos_tune.distributed import gather
 from mos_tune.errors import UserError, check_whole, is_number
 from mos_tune.rewards.probes import Probes
+
+ROUNDING = 1e-6
+"""How far ranks may differ in a reward, as a share of the largest: by rounding, in float32 too."""
 
 
 class Reward(ABC):
@@ -79,7 +83,7 @@ class Reward(ABC):
             probes (Probes): this update's examples; ``probes.mean(fn)`` averages over them.
 
         Returns:
-            Tensor: rewards on the CPU, equal on every rank, shape ``[N]``.
+            Tensor: rewards on the CPU, equal on every rank but for rounding, shape ``[N]``.
         """
 
     # Empty and not abstract (B027 asks for one of the two): most rewards need nothing of theta_0.
@@ -92,13 +96,13 @@ class Reward(ABC):
         """
 
     def update(self, model: nn.Module, probes: Probes) -> tuple[Tensor, Tensor]:
-        """Measure, clamp and smooth.
+        """Measure, clamp and smooth; what rank 0 has measured counts.
 
         Returns:
             tuple[Tensor, Tensor]: float64 rewards as measured and as the scorer gets them, ``[N]``.
 
         Raises:
-            UserError: if a reward is not finite.
+            UserError: if a reward is not finite, or another one on another rank.
         """
         measured = self.measure(model, probes).double()
         for name, value in zip(self.names, measured.tolist(), strict=True):
@@ -107,12 +111,26 @@ class Reward(ABC):
                     f"the reward of dataset.{name} is {value}; training stops so that the mixture "
                     "is not spoilt. Has its loss diverged, or do its examples lack response tokens?"
                 )
+        measured = self._of_rank_zero(measured)
         new = measured.clamp_min(0)
         if self._smoothed is None:
             self._smoothed = new
         else:
             self._smoothed = self._smoothing * new + (1 - self._smoothing) * self._smoothed
         return measured, self._smoothed
+
+    def _of_rank_zero(self, measured: Tensor) -> Tensor:
+        first, *others = gather(measured)
+        for rank, other in enumerate(others, start=1):
+            difference = (other - first).abs()
+            if difference.max() > ROUNDING * first.abs().max():
+                worst = int(difference.argmax())
+                raise UserError(
+                    f"the reward of dataset.{self.names[worst]} is {float(other[worst])} on rank "
+                    f"{rank} and {float(first[worst])} on rank 0; it must be measured over the "
+                    "examples of all ranks, as probes.mean does. Are all ranks on the same data?"
+                )
+        return first
 
     def state_dict(self) -> dict[str, Any]:
         """Give the smoothed rewards."""

@@ -18,8 +18,7 @@ class MLPScorer(nn.Module):
     r"""A 2-layer perceptron from available datasets to probabilities, ``p = softmax(f(a))``.
 
     It starts exactly at the prior: the second layer's weights start at 0 and its bias at the
-    prior's logarithm. All of it runs on the CPU in float64, so equal rewards give equal bits on
-    every rank.
+    prior's logarithm. All of it runs on the CPU in float64.
 
     An update follows the gradient of ``sum_i R(i) log p(i)``, over all available datasets, without
     a sampled action, a weight p(i) or a baseline (Eq. 6). Its fixed point is ``p* = R / sum(R)``.

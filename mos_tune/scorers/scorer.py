@@ -18,9 +18,9 @@ class Scorer(Protocol):
 
     A recipe makes it with ``scorer(prior, seed=seed, **options)``: the sampler's float64 prior of
     shape ``[N]``, the run's seed, and what else stands in the config's ``scorer`` section. Every
-    rank has its own, on the CPU, and asks the same of it; so it must be a function of its arguments
-    alone, and all that it learns must be in its state. A ``torch.nn.Module`` that keeps it in
-    parameters or buffers has the two state methods already.
+    rank has its own, on the CPU. Rank 0's alone is asked and updated, and the others load its
+    state, as a run that resumes does; so all that it learns must be in its state. A
+    ``torch.nn.Module`` that keeps it in parameters or buffers has the two state methods already.
 
     Attributes:
         update_every (int): S, optimizer steps between two updates.

@@ -8,6 +8,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +18,36 @@ from safetensors import SafetensorError, safe_open
 from mos_tune.checkpoint.shards import reason_of
 from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError
-from mos_tune.files import write_whole
+from mos_tune.files import let_others_read, write_whole
 
 INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 
 
-def finish_exports(client: Any, output_dir: str) -> None:
+def finish_exports(client: Any, checkpointer: Mapping[str, Any]) -> None:
     """Make ``client.save_checkpoint`` tidy the folder, and raise a UserError if it cannot write.
 
     It is rank 0 that says it, which alone writes.
 
     Args:
         client (Any): the recipe's ``CheckpointClient``, or a recipe that has none.
-        output_dir (str): where it exports to.
+        checkpointer (Mapping[str, Any]): the config's section: where it exports to, and where the
+            base model is.
     """
+    output_dir = checkpointer["output_dir"]
     stock = client.save_checkpoint
 
     def save_checkpoint(*, epoch: int, **state: Any) -> None:
         try:
             stock(epoch=epoch, **state)
             if get_world_size_and_rank()[1] == 0:
-                tidy_index(Path(output_dir) / f"epoch_{epoch}")
-                separate_adapter(Path(output_dir) / f"epoch_{epoch}")
+                folder = Path(output_dir) / f"epoch_{epoch}"
+                tidy_index(folder)
+                name_base_model(folder, Path(checkpointer["checkpoint_dir"]))
+                separate_adapter(folder)
+                for path in folder.rglob("*"):
+                    if path.is_file():
+                        let_others_read(path)
         except (torch.distributed.DistError, torch.OutOfMemoryError):
             raise
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -74,18 +83,32 @@ def tidy_index(folder: Path) -> None:
         write_whole(path, json.dumps(index, indent=2))
 
 
+def name_base_model(folder: Path, base: Path) -> None:
+    """Say in a LoRA adapter's config what it adapts, so that PEFT can load both by its name alone.
+
+    Args:
+        folder (Path): an ``epoch_N`` folder; without an adapter nothing happens.
+        base (Path): the base model's folder. Where torchtune knows its name on the hub, that stays.
+    """
+    path = folder / ADAPTER
+    if path.is_file():
+        config = json.loads(path.read_text(encoding="utf-8"))
+        named = {"base_model_name_or_path": str(base.absolute()), "task_type": "CAUSAL_LM"}
+        write_whole(path, json.dumps(named | config, indent=2))
+
+
 def separate_adapter(folder: Path) -> None:
     """Move a LoRA adapter in PEFT's format out of the merged model's folder, to ``adapter``.
 
-    Beside the merged weights, transformers would take it for all there is, and look for a base
-    model that the adapter does not name.
+    Beside the merged weights, transformers would take it for all there is, and look for its base
+    model.
 
     Args:
         folder (Path): an ``epoch_N`` folder; without merged weights the adapter stays.
     """
     if not any(folder.glob("model*.safetensors")):
         return
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
+    for name in ("adapter_model.safetensors", ADAPTER):
         if (folder / name).is_file():
             (folder / "adapter").mkdir(exist_ok=True)
             os.replace(folder / name, folder / "adapter" / name)

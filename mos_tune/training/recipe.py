@@ -222,18 +222,18 @@ class MixtureRecipe:
             return 0
         found = None if self._saving is None else self._saving.found
         self._controller.load_state_dict(self._saved, model_is_untouched=found is not None)
+        step: int = self._saved["step"]
+        # Not the number of epochs that were saved, which may have been of another length.
+        self.epochs_run = step // self._plan.steps_per_epoch
         if self._saving is not None and found is not None:
             self._saving.load(self._model, self._optimizers(), self._cfg.optimizer)
-            step: int = self._saved["step"]
             # From the last step of an epoch we resume with its export, which may not have happened.
             self.epochs_run = (step - 1) // self._plan.steps_per_epoch
-        else:
-            step = self.epochs_run * self._plan.steps_per_epoch
         record.truncate_after(step)
         return step
 
     def _patch_stock(self) -> None:
-        finish_exports(getattr(self, "_checkpoint_client", self), self._cfg.checkpointer.output_dir)
+        finish_exports(getattr(self, "_checkpoint_client", self), self._cfg.checkpointer)
         show_mixture(self.stock, lambda: self._controller.status, self._steps_of_epoch)
 
     def _build_loader(self, collate: partial[Any], batch_size: int, step: int) -> MixtureLoader:

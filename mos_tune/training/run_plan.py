@@ -156,6 +156,7 @@ def _steps_per_epoch(cfg: DictConfig, sizes: Mapping[str, int], global_batch_siz
 def _model(cfg: DictConfig) -> dict[str, Any]:
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
     model = {f"model.{option}": value for option, value in options.items()}
+    model["dtype"] = str(cfg.dtype)
     if "lora_rank" in options:
         files = weight_files(Path(cfg.checkpointer.checkpoint_dir))
         model["checkpointer.checkpoint_dir: the hash of its weights"] = fingerprint(files)

@@ -52,7 +52,8 @@ class StepSaving:
         Raises:
             UserError: if all are damaged, or a fresh start finds any.
         """
-        self._checkpoints = StepCheckpoints(self._folder, self._section.keep_last)
+        self._checkpoints = StepCheckpoints(self._folder, self._section.keep_last, self._timeout)
+        self._checkpoints.check_shared()
         if not resume:
             self._checkpoints.refuse_leftovers()
             return None

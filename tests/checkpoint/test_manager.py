@@ -7,6 +7,7 @@
 import json
 import pickle
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,28 @@ def go_on(rank, world_size, folder, lr=0.1):
     return saved.mixture, full(model)
 
 
+def save_apart(rank, world_size, folder):
+    """Save on ranks that do not share a folder, and give what was said of it."""
+    checkpoints = StepCheckpoints(Path(folder) / str(rank) / "steps", 2)
+    model, optimizer = trained(1)
+    messages = []
+    for attempt in (
+        checkpoints.check_shared,
+        lambda: checkpoints.save(1, model, [optimizer], {"step": 1}),
+        checkpoints.wait,
+    ):
+        try:
+            attempt()
+        except UserError as error:
+            messages.append(str(error))
+    return messages
+
+
+def timeouts(rank, world_size, folder):
+    checkpoints = StepCheckpoints(Path(folder), 2, timedelta(seconds=41))
+    return checkpoints._group._get_backend(torch.device("cpu")).options._timeout.seconds
+
+
 def failure(rank, world_size, folder, method):
     try:
         getattr(StepCheckpoints(Path(folder), 2), method)()
@@ -106,6 +129,29 @@ def test_any_number_of_ranks_goes_on(written, steps, tmp_path, ranks):
     for mixture, model in on_ranks(ranks, go_on, tmp_path / "ranks", str(steps)):
         assert mixture == {"step": 3, "value": torch.tensor(3)}
         same(model, written[1], exactly=ranks == 2)
+
+
+def test_others_may_read_them(steps):
+    modes = {path.name: path.stat().st_mode & 0o777 for path in steps.rglob("*") if path.is_file()}
+    reference = steps / "made_by_open"
+    reference.open("w").close()
+    assert set(modes.values()) == {reference.stat().st_mode & 0o777}
+
+
+def test_ranks_without_a_common_folder_write_no_checkpoint(tmp_path):
+    messages = on_ranks(2, save_apart, tmp_path / "ranks", str(tmp_path))
+    (shared, complete), others = messages
+    assert others[0] == shared and len(others) == 2
+    assert shared.startswith("checkpoint: rank 1 does not see in its output_dir, ")
+    assert f"{tmp_path}/1 on " in shared and f"{tmp_path}/0 on " in shared
+    assert "step_1 could not be written: rank 0 does not see __1_0.distcp, which rank 1" in complete
+    for rank in "01":
+        assert not [path for path in (tmp_path / rank).rglob("*") if path.name == "step_1"]
+        assert not list((tmp_path / rank).glob(".shared-*"))
+
+
+def test_the_thread_that_writes_waits_as_long_as_asked_for(tmp_path):
+    assert on_ranks(1, timeouts, tmp_path / "ranks", str(tmp_path / "steps")) == [41]
 
 
 def _truncate(folder):

@@ -68,10 +68,10 @@ def packs_dataset(tokenizer):
 
 
 class DivergingReward(DifficultyReward):
-    """Measures something else on rank 1, in the last bits alone."""
+    """Measures a little more on rank 1, as one would that forgets the examples of the others."""
 
     def measure(self, model, probes):
-        return super().measure(model, probes) * (1 + 1e-15 * int(os.environ["RANK"]))
+        return super().measure(model, probes) * (1 + 1e-3 * int(os.environ["RANK"]))
 
 
 class FullDiskLogger(DiskLogger):

@@ -154,10 +154,22 @@ def tune(
     recipe: str = RECIPE,
     ok: bool = True,
     folder: Path = REPOSITORY,
+    worker: str | None = None,
 ) -> Run:
-    """Run ``tune run`` on a config, or on a config file, from the repository's folder."""
+    """Run ``tune run`` on a config, or on a config file, from the repository's folder.
+
+    A ``worker`` is the program that is started in Python's place for every rank.
+    """
     return _run(
-        "torchtune._cli.tune", settings, overrides, processes, None, recipe, ok=ok, folder=folder
+        "torchtune._cli.tune",
+        settings,
+        overrides,
+        processes,
+        None,
+        recipe,
+        ok=ok,
+        folder=folder,
+        worker=worker,
     )
 
 
@@ -171,6 +183,7 @@ def _run(
     *,
     ok: bool,
     folder: Path,
+    worker: str | None = None,
 ) -> Run:
     if isinstance(settings, Path):
         file = directory = settings
@@ -191,7 +204,7 @@ def _run(
         env=inherited
         | {
             "OMP_NUM_THREADS": "1",
-            "PYTHON_EXEC": warm_python(),  # what torchrun starts instead of Python
+            "PYTHON_EXEC": worker or warm_python(),  # what torchrun starts instead of Python
             # Workers that got no processor for a while are not killed while they save.
             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "900",
         },

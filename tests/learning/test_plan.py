@@ -8,6 +8,7 @@ import pytest
 
 from mos_tune.errors import UserError
 from mos_tune.learning import RunPlan, check_resumes
+from mos_tune.learning.plan import tell_changes
 from mos_tune.mixture import MixtureSampler, TokenizedExamples
 from mos_tune.rewards import DifficultyReward, GradientReward
 from mos_tune.scorers import MLPScorer
@@ -88,11 +89,35 @@ def test_another_option_is_refused(option, message):
         check_resumes(plan(**option), saved_by(before), may_be_longer=True)
 
 
+def test_another_dtype_is_refused():
+    here, before = (plan(saved={"model": {"dtype": dtype}}) for dtype in ("bf16", "fp32"))
+    with pytest.raises(UserError, match="dtype is bf16, the checkpoint has fp32"):
+        check_resumes(here, saved_by(before), may_be_longer=True)
+
+
 def test_held_out_examples_matter_where_the_reward_measures_them():
     check_resumes(plan(held_out=2), saved_by(plan()), may_be_longer=True)
     before = saved_by(plan(reward=GradientReward))
     with pytest.raises(UserError, match="examples of dataset.a is 2, the checkpoint has 3"):
         check_resumes(plan(reward=GradientReward, held_out=2), before, may_be_longer=True)
+
+
+def test_other_held_out_examples_are_said_where_they_are_only_reported(caplog):
+    here, saved = plan(held_out=2), saved_by(plan())
+    check_resumes(here, saved, may_be_longer=True)
+    tell_changes(here, saved)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "After step 4, held-out losses" in record.message
+    assert "2 of dataset.a instead of 3, 2 of dataset.b instead of 3" in record.message
+
+
+def test_what_an_earlier_version_did_not_write_is_not_missed(caplog):
+    here, saved = plan(saved={"model": {"dtype": "bf16"}}), saved_by(plan())
+    del saved["held_out"]
+    check_resumes(here, saved, may_be_longer=True)
+    tell_changes(here, saved)
+    assert not caplog.records
 
 
 def test_only_an_untouched_model_may_train_for_longer():

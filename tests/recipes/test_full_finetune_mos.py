@@ -17,6 +17,7 @@ from helpers.hf_models import tiny_llama
 from helpers.remeasured import measured_again
 from helpers.runs import OTHER_RECIPES, RECIPE, SIZES, config, settings_for, tune
 from matplotlib.image import imread
+from peft import AutoPeftModelForCausalLM, PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -147,6 +148,38 @@ def test_the_adapter_on_the_base_model_is_the_merged_model(run):
         change = 2 * adapter[side.replace("lora_A", "lora_B")] @ adapter[side]  # alpha / rank
         assert change.abs().max() > 1e-3
         torch.testing.assert_close(merged[name], base[name] + change)
+
+
+@pytest.mark.parametrize(
+    "run",
+    ["recipes/lora_finetune_mos_distributed.py", "recipes/lora_finetune_mos_single_device.py"],
+    indirect=True,
+)
+def test_peft_loads_the_adapter_as_the_merged_model(run):
+    tokens = torch.arange(40).reshape(2, 20)
+    merged = AutoModelForCausalLM.from_pretrained(run.directory / "epoch_0")
+    base = AutoModelForCausalLM.from_pretrained(run.directory.parent / "base")
+    before = base(tokens).logits.detach()
+    adapter = run.directory / "epoch_0" / "adapter"
+    expected = merged(tokens).logits
+    assert (expected - before).abs().max() > 0.1
+    for model in (
+        PeftModel.from_pretrained(base, adapter),
+        AutoPeftModelForCausalLM.from_pretrained(adapter),  # finds the base model by itself
+    ):
+        torch.testing.assert_close(model(tokens).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_others_may_read_all_that_is_written(run):
+    reference = run.directory.parent / "made_by_open"
+    reference.open("w").close()
+    modes = {
+        path.relative_to(run.directory): path.stat().st_mode & 0o777
+        for path in run.directory.rglob("*")
+        if path.is_file()
+    }
+    assert len(modes) > 5
+    assert set(modes.values()) == {reference.stat().st_mode & 0o777}, modes
 
 
 def _cells(row):

@@ -145,6 +145,19 @@ def test_rewards_on_held_out_examples_on_2_ranks(tmp_path, reward):
     assert_identical(tune(settings), never)
 
 
+@pytest.mark.parametrize("reward", ["DifficultyReward", "GradientReward"])
+def test_a_run_is_lengthened_where_fsdp_keeps_weights_gathered(tmp_path, reward):
+    settings = settings_of(tmp_path, batch_size=4, epochs=1, max_steps_per_epoch=4)
+    settings["reward"] = {"_component_": f"mos_tune.rewards.{reward}", "batch_size": 8}
+    settings["checkpoint"]["every_n_steps"] = 4
+    settings["fsdp_reshard_after_forward"] = False
+    first = tune(settings).metric("loss")
+    longer = tune(settings, "max_steps_per_epoch=8")
+    assert [update["step"] for update in longer.events("update")] == [4, 8]
+    losses = longer.metric("loss")
+    assert list(losses) == list(range(1, 9)) and max(losses[7], losses[8]) < first[1]
+
+
 @pytest.mark.parametrize("recipe", OTHER_RECIPES)
 def test_other_recipes(tmp_path, recipe):
     never = settings_of(tmp_path / "never", recipe, 2) | {"checkpoint": None}
@@ -215,6 +228,7 @@ def test_what_may_change_on_resume_and_what_may_not(whole, tmp_path):
         ({"dataset": other}, "dataset.sort has other examples than the checkpoint was"),
         ({"reward": TRANSFERABILITY}, "reward is TransferabilityReward, the checkpoint has Diff"),
         ({"batch_size": 4}, "global batch .* is 4, the checkpoint has 8"),
+        ({"dtype": "bf16"}, "dtype is bf16, the checkpoint has fp32"),
         ({"resume_from_checkpoint": False}, "resume_from_checkpoint is False.*up to step_6"),
     ):
         refused = tune(settings | changes, processes=1, ok=False)
@@ -224,8 +238,11 @@ def test_what_may_change_on_resume_and_what_may_not(whole, tmp_path):
         settings | {"max_steps_per_epoch": 9},
         "optimizer.lr=5e-4",
         "log_examples=False",
+        "validation.max_examples=7",
         processes=1,
     )
+    warning = r"After step 6, held-out losses are of other examples .*: 7 of dataset.count instead"
+    assert len(re.findall(warning, longer.output)) == 1
     assert [update["step"] for update in longer.events("update")] == [4, 8, 12, 16]
     assert longer.events("end")[0]["step"] == 18 and list(longer.metric("loss"))[-1] == 18
     assert longer.metric("lr")[7] == pytest.approx(5e-4 * (18 - 7) / 16)

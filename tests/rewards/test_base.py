@@ -7,6 +7,7 @@
 import pytest
 import torch
 from helpers.probing import examples, probes
+from helpers.ranks import on_ranks
 from torch import nn
 
 from mos_tune.errors import UserError
@@ -69,6 +70,27 @@ def test_a_restored_reward_resumes():
     second = Scripted([[0.3, 0.1]])
     second.load_state_dict(first.state_dict())
     torch.testing.assert_close(updates(second, 1), updates(first, 1))
+
+
+def _on_rank(rank, world_size, difference):
+    measured = (0.3, -0.1 * (1 + difference * rank))
+    reward = Scripted([measured, measured], smoothing=0.3)
+    try:
+        return updates(reward, 2)
+    except UserError as error:
+        return str(error)
+
+
+def test_what_ranks_measure_differs_by_rounding_alone_and_rank_0_counts(tmp_path):
+    one, other = on_ranks(2, _on_rank, tmp_path / "rounding", 1e-7)
+    assert all(map(torch.equal, sum(one, ()), sum(other, ())))
+    assert torch.equal(one[0][0], torch.tensor((0.3, -0.1)).double())
+    messages = on_ranks(2, _on_rank, tmp_path / "more", 1e-3)
+    assert messages[0] == messages[1]
+    assert (
+        messages[0].startswith("the reward of dataset.b is -0.1001")
+        and "on rank 1 and" in (messages[0])
+    )
 
 
 @pytest.mark.parametrize(
