@@ -22,13 +22,11 @@ run: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
-# lm-eval stays at the one version that torchtune's own eval recipe takes.
 lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
-	grep -oE '"[a-z0-9_-]+(\[[a-z]+\])?>=[0-9.]+' pyproject.toml | grep -v lm-eval | tr -d '"' \
-		| sed 's/\[.*\]//; s/>=/==/' | sort -u > $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint $(VENV)-lowest/constraints.txt --editable '.[dev,prepare]'
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)-lowest/bin/uv pip install --python $(VENV)-lowest/bin/python \
+		--resolution lowest-direct --editable '.[dev,prepare]'
 	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -n 2 --dist loadfile
 
 smollm2: $(READY)
