@@ -169,15 +169,13 @@ class MixtureRecipe(BaseModelRecipe, StepCheckpointRecipe):
         )
         step = self.epochs_run * plan.steps_per_epoch
         if self._saved_mixture is not None:
-            self._controller.load_state_dict(
+            self._controller.resume(
                 self._saved_mixture, model_is_untouched=self._saved_step is not None
             )
         if self._saved_step is not None:
             step = self._load_checkpoint(cfg)
             # From the last step of an epoch we go on with its export, which may not have happened.
             self.epochs_run = (step - 1) // plan.steps_per_epoch
-        if self._saved_mixture is not None:
-            record.truncate_after(step)
         finish_exports(getattr(self, "_checkpoint_client", self), cfg.checkpointer.output_dir)
         show_mixture(
             self.stock,
