@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from tiny import PAD, TASKS, TinyLM, examples
+from tiny import PAD, TinyLM, datasets
 
 from mos_tune.learning import DatasetLosses, MixtureController, RunPlan
 from mos_tune.metrics import MixtureRecord
-from mos_tune.mixture import MixtureLoader, MixtureSampler, TokenizedExamples, pad_right
+from mos_tune.mixture import MixtureLoader, MixtureSampler, pad_right
 from mos_tune.rewards import DifficultyReward
 from mos_tune.scorers import MLPScorer
 
@@ -34,15 +34,14 @@ def main(output_dir: Path) -> None:
     model = TinyLM().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
-    rows = {name: examples(name, 600) for name in TASKS}
-    train = {name: TokenizedExamples(part[:500]) for name, part in rows.items()}
+    train, held_out = datasets()
     sizes = {name: len(part) for name, part in train.items()}
     sampler = MixtureSampler(sizes, global_batch_size=BATCH_SIZE, seed=0)
     plan = RunPlan(
         seed=0,
         sequences=train,
         examples=train,
-        held_out={name: part[500:] for name, part in rows.items()},
+        held_out=held_out,
         sampler=sampler,
         scorer=MLPScorer(sampler.prior, update_every=20),
         reward=DifficultyReward(sampler.names),

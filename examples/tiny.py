@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mos_tune.mixture import TokenizedExamples
+
 PAD, ANSWER, END = 0, 1, 2
 DIGITS = range(3, 13)
 TASKS: dict[str, Callable[[list[int]], list[int]]] = {
@@ -22,11 +24,19 @@ TASKS: dict[str, Callable[[list[int]], list[int]]] = {
 VOCAB_SIZE = DIGITS.stop + len(TASKS)
 
 
-def examples(task: str, count: int) -> list[dict[str, Any]]:
+def datasets() -> tuple[dict[str, TokenizedExamples], dict[str, TokenizedExamples]]:
+    """Make training and held-out examples of every task, always the same ones."""
+    rows = {task: _rows(task) for task in TASKS}
+    train = {task: TokenizedExamples(part[:500]) for task, part in rows.items()}
+    held_out = {task: TokenizedExamples(part[500:]) for task, part in rows.items()}
+    return train, held_out
+
+
+def _rows(task: str) -> list[dict[str, Any]]:
     """Make rows with ``tokens`` and ``labels``: the task's token, 3 to 8 digits, the answer."""
     rng = random.Random(task)
     rows = []
-    for _ in range(count):
+    for _ in range(600):
         digits = rng.choices(DIGITS, k=rng.randint(3, 8))
         prompt = [DIGITS.stop + list(TASKS).index(task), *digits, ANSWER]
         answer = [*TASKS[task](digits), END]
