@@ -8,7 +8,7 @@
 
     python examples/plain_pytorch.py [OUTPUT_DIR]
 
-OUTPUT_DIR gets mixture.jsonl, and mixture.png where matplotlib is installed.
+OUTPUT_DIR gets mixture.jsonl and examples.jsonl, and mixture.png where matplotlib is installed.
 """
 
 import sys
@@ -52,7 +52,7 @@ def main(output_dir: Path) -> None:
         model,
         plan,
         losses=losses,
-        record=MixtureRecord(sampler.names, output_dir, show),
+        record=MixtureRecord(sampler.names, output_dir, show, log_examples=True),
         collate=partial(pad_right, pad_id=PAD),
         batch_size=64,
         device=device,
