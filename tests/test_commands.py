@@ -26,7 +26,7 @@ def commands():
     for file in sorted(path for path in files if path.is_file()):
         for found in COMMAND.finditer(re.sub(r"\\\n\s*", "", file.read_text())):
             processes, recipe, arguments = found.groups()
-            if "eval" not in recipe and "mt_bench" not in recipe and "my_mixture" not in arguments:
+            if "eval" not in recipe and "mt_bench" not in recipe and "own_reward" not in arguments:
                 yield file.name, int(processes), recipe, arguments
 
 

@@ -6,11 +6,12 @@
 
 """The core imports and runs where only torch, numpy and tqdm are installed."""
 
+import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 
-# Names that are None cannot be imported; what stands below runs in a fresh Python after that.
-WITHOUT = "torchtune torchao torchdata datasets omegaconf transformers peft matplotlib yaml"
+from helpers.examples import EXAMPLES, read_lines
 
 SCRIPT = """
 import torch
@@ -99,12 +100,59 @@ for kind in (DifficultyReward, TransferabilityReward, GradientReward, Uncertaint
 """
 
 
-def test_rewards_mixture_and_scorers_run_without_the_recipes_dependencies():
-    block = f"import sys\nsys.modules.update(dict.fromkeys({WITHOUT.split()!r}))\n"
+LOOP = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+import plain_pytorch
+
+plain_pytorch.STEPS = 40
+plain_pytorch.main(Path(sys.argv[2]))
+"""
+
+
+def installed_with(*names):
+    """Name the packages that pip brings for these."""
+    packages = set()
+    wanted = list(names)
+    while wanted:
+        name = re.match(r"[\w.-]+", wanted.pop())[0].lower().replace("_", "-")
+        if name in packages:
+            continue
+        packages.add(name)
+        try:
+            wanted += [line for line in requires(name) or () if "extra ==" not in line]
+        except PackageNotFoundError:  # for another platform
+            continue
+    return packages
+
+
+def run_blocked(script, *arguments):
+    """Run a script in a fresh Python that can import the core's packages only."""
+    # jinja2 comes with torch, but it is the recipes' business.
+    allowed = installed_with("torch", "numpy", "tqdm") - {"jinja2"} | {"mos-tune"}
+    blocked = [
+        module
+        for module, packages in packages_distributions().items()
+        if not allowed & {package.lower().replace("_", "-") for package in packages}
+    ]
+    assert {"torchtune", "torchao", "datasets", "omegaconf", "matplotlib", "yaml"} < {*blocked}
+    assert {"safetensors", "tokenizers", "huggingface_hub", "jinja2"} < {*blocked}
+    # Names that are None cannot be imported; what comes after that runs as it is.
+    block = f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))\n"
     result = subprocess.run(
-        [sys.executable, "-c", block + SCRIPT], capture_output=True, text=True, check=False
+        [sys.executable, "-c", block + script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_rewards_mixture_and_scorers_run_without_the_recipes_dependencies():
+    result = run_blocked(SCRIPT)
     measured = dict(line.split(" ", 1) for line in result.stdout.splitlines())
     assert list(measured) == [
         "DifficultyReward",
@@ -114,3 +162,13 @@ def test_rewards_mixture_and_scorers_run_without_the_recipes_dependencies():
     ]
     # The model has not moved since prepare.
     assert measured["DifficultyReward"] == "[1.0, 1.0]"
+
+
+def test_a_whole_run_comes_to_its_end_without_the_recipes_dependencies(tmp_path):
+    result = run_blocked(LOOP, EXAMPLES, tmp_path)
+    events = [(line["event"], line["step"]) for line in read_lines(tmp_path / "mixture.jsonl")]
+    assert events[0] == ("start", 0) and events[-1] == ("end", 40)
+    assert ("update", 40) in events and ("validation", 40) in events
+    assert {file.name for file in tmp_path.iterdir()} == {"mixture.jsonl", "examples.jsonl"}
+    (said,) = [line for line in result.stderr.splitlines() if "matplotlib" in line]
+    assert "no mixture.png was drawn" in said and str(tmp_path / "mixture.jsonl") in said

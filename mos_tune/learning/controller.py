@@ -48,6 +48,7 @@ class MixtureController:
             belongs to it, and the state is complete. Default None.
 
     Attributes:
+        step (int): optimizer steps made, to be the loader's when a run resumes.
         status (str): the mixture in a few words, for a progress bar.
     """
 
@@ -89,7 +90,7 @@ class MixtureController:
         self._validate_every = validate_every
         self._log_every = log_every
         self._after_step = after_step
-        self._step = 0
+        self.step = 0
         self._since_log = torch.zeros(len(plan.sampler.names), 2, dtype=torch.float64)
         self.status = ""
 
@@ -98,7 +99,7 @@ class MixtureController:
         return self._mixture.probabilities
 
     def start(self) -> None:
-        """Do what needs the untouched model: theta_0's perplexities, the first held-out losses."""
+        """Start a run, before step 1: theta_0's perplexities, files, the first held-out losses."""
         self._mixture.prepare(self._model, steps=range(1, self._plan.total_steps + 1))
         self._check_ranks_agree()
         examples: Mapping[str, Any] = self._plan.examples
@@ -131,7 +132,7 @@ class MixtureController:
 
     def on_step_end(self, step: int) -> None:
         """Do, in this order: training losses, mixture, held-out losses, logs, the rest."""
-        self._step = step
+        self.step = step
         losses = self._losses.take()
         self._check_finite("training", losses[:, 0])
         if losses[:, 1].sum() == 0:
@@ -157,21 +158,30 @@ class MixtureController:
 
     def finish(self) -> None:
         """End the run's record."""
-        average = self._counts.average_probabilities(self._step)
-        self._record.end(self._step, average, self._counts.by_unit())
+        average = self._counts.average_probabilities(self.step)
+        self._record.end(self.step, average, self._counts.by_unit())
 
     def state_dict(self) -> dict[str, Any]:
         """Give the mixture's whole state: small, and the same on every rank."""
         return {
-            "step": self._step,
+            "step": self.step,
             **self._plan.state_dict(),
             **self._mixture.state_dict(),
             "tally": self._counts.state_dict(),
             "since_log": self._since_log,
         }
 
+    def resume(self, state: Mapping[str, Any], *, model_is_untouched: bool) -> None:
+        """Resume a run where ``state`` was taken, in place of :meth:`start`.
+
+        What the run wrote after that into the record's files is cut off. Arguments and errors are
+        those of :meth:`load_state_dict`.
+        """
+        self.load_state_dict(state, model_is_untouched=model_is_untouched)
+        self._record.truncate_after(self.step)
+
     def load_state_dict(self, state: Mapping[str, Any], *, model_is_untouched: bool) -> None:
-        """Resume where ``state`` was taken.
+        """Take over a saved state, and leave the record's files as they are.
 
         Args:
             state (Mapping[str, Any]): what :meth:`state_dict` gave.
@@ -183,7 +193,7 @@ class MixtureController:
         """
         check_resumes(self._plan, state, may_be_longer=model_is_untouched)
         tell_changes(self._plan, state)
-        self._step = state["step"]
+        self.step = state["step"]
         self._mixture.load_state_dict(state)
         self._counts.load_state_dict(state["tally"])
         self._since_log = state["since_log"]
@@ -195,42 +205,42 @@ class MixtureController:
         gone = self._mixture.note_exhausted()
         if not gone:
             return
-        self._record.used_up(self._step, gone, self._mixture.probabilities)
+        self._record.used_up(self.step, gone, self._mixture.probabilities)
         for name in gone:
             examples = self._counts.by_unit()["examples"][name]
             log_rank_zero(
-                f"dataset.{name} is exhausted after step {self._step}: {examples} examples in "
+                f"dataset.{name} is exhausted after step {self.step}: {examples} examples in "
                 f"{self._sampler.epochs[name]:g} passes",
             )
 
     def _learn(self) -> None:
         started = time.perf_counter()
-        rewards = self._mixture.learn(self._model, self._step)
+        rewards = self._mixture.learn(self._model, self.step)
         if rewards is None:
             return
         self._check_ranks_agree()
         raw, smoothed = rewards
         seconds = time.perf_counter() - started
         mixture, counts = self._mixture.probabilities, self._counts.by_unit()
-        self._record.learned(self._step, mixture, smoothed, raw, counts, seconds)
+        self._record.learned(self.step, mixture, smoothed, raw, counts, seconds)
 
     def _check_ranks_agree(self) -> None:
         # What goes into the scorer; itself it is rank 0's everywhere, and so is the mixture.
         state = {key: part for key, part in self.state_dict().items() if key != "scorer"}
-        check_ranks_agree(state, self._step)
+        check_ranks_agree(state, self.step)
 
     def _validate(self) -> None:
         held_out: Mapping[str, Any] = self._plan.held_out
         indices = {name: range(len(part)) for name, part in held_out.items()}
         losses = held_out_losses(self._model, self._probes(held_out, indices))
         self._check_finite("held-out", losses)
-        self._record.validation(self._step, losses)
+        self._record.validation(self.step, losses)
 
     def _check_finite(self, kind: str, losses: Tensor) -> None:
         for name, loss in zip(self._sampler.names, losses.tolist(), strict=True):
             if not math.isfinite(loss):
                 raise UserError(
-                    f"the {kind} loss of dataset.{name} is {loss} at step {self._step}; training "
+                    f"the {kind} loss of dataset.{name} is {loss} at step {self.step}; training "
                     "stops, and what is written stays as it is. Is optimizer.lr too high, or has "
                     "no example a response token?"
                 )

@@ -6,6 +6,7 @@
 
 """Loss per dataset: of what is trained on, and of what is held out."""
 
+from collections import deque
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mos_tune.errors import UserError
 from mos_tune.rewards import ProbeBatch, Probes, measuring, response_log_likelihood
 from mos_tune.rewards.forward import NUM_CHUNKS
 
@@ -35,8 +37,8 @@ class DatasetLosses:
     ) -> None:
         self._sums = torch.zeros(num_datasets, 2, dtype=torch.float64, device=device)
         self._ignore_index = ignore_index
-        self._datasets = torch.empty(0, dtype=torch.int64)
-        self._has_response = True
+        # Trainers that accumulate gradients may read all of a step's micro-batches in advance.
+        self._announced: deque[tuple[Tensor, bool]] = deque()
 
     def watch(self, loss_fn: nn.Module) -> None:
         """Take what a loss module is called with: logits, whole or in chunks, and shifted labels.
@@ -46,16 +48,29 @@ class DatasetLosses:
         loss_fn.register_forward_hook(self._after_loss)
 
     def begin(self, datasets: list[int], batch: dict[str, Tensor]) -> None:
-        """Note the micro-batch whose loss is computed next, still on the CPU: no device sync."""
-        self._datasets = torch.tensor(datasets)
-        self._has_response = bool((batch["labels"][:, 1:] != self._ignore_index).any())
+        """Note a micro-batch whose loss is computed in its turn, still on the CPU: no device sync.
+
+        Args:
+            datasets (list[int]): each row's dataset number.
+            batch (dict[str, Tensor]): with ``labels``.
+        """
+        has_response = bool((batch["labels"][:, 1:] != self._ignore_index).any())
+        self._announced.append((torch.tensor(datasets), has_response))
 
     def take(self) -> Tensor:
         """Give the sums of all ranks since the last call, and start anew.
 
         Returns:
             Tensor: float64 loss sum (nats) and response tokens per dataset on the CPU, ``[N, 2]``.
+
+        Raises:
+            UserError: if a micro-batch was announced whose loss has not come.
         """
+        if self._announced:
+            raise UserError(
+                f"the losses of {len(self._announced)} micro-batches of this step are not known; "
+                "the train loop must call DatasetLosses.add for each, or DatasetLosses.watch once"
+            )
         sums = self._sums.clone()
         self._sums.zero_()
         if dist.is_initialized():
@@ -65,7 +80,8 @@ class DatasetLosses:
     def _after_loss(self, module: nn.Module, inputs: tuple[Any, ...], loss: Tensor) -> Tensor:
         logits, labels = inputs
         pieces = list(logits) if isinstance(logits, (list, tuple)) else [logits]
-        if not self._has_response:
+        if self._announced and not self._announced[0][1]:
+            self._announced.popleft()
             # The mean over no token is 0 / 0. Such a micro-batch weighs nothing, but its backward
             # pass must still meet the other ranks', and its sum is in float32 as theirs.
             return torch.stack([piece.sum(dtype=torch.float32) for piece in pieces]).sum() * 0.0
@@ -76,7 +92,7 @@ class DatasetLosses:
     def add(
         self, logits: Tensor | list[Tensor], labels: Tensor, mean_loss: Tensor | None = None
     ) -> None:
-        """Add the micro-batch that :meth:`begin` announced.
+        """Add the next of the micro-batches that :meth:`begin` announced.
 
         Args:
             logits (Tensor | list[Tensor]): ``[b, s, v]``, or chunks of it along s.
@@ -84,15 +100,25 @@ class DatasetLosses:
             mean_loss (Tensor | None): the mean over its response tokens, if it is known: of a
                 micro-batch from one dataset it is all that is needed. Default None: the loss is
                 computed, in chunks and without gradient, as it is of a mixed micro-batch.
-        """
-        if mean_loss is not None and len(self._datasets.unique()) == 1:
-            count = (labels != self._ignore_index).sum()
-            self._sums[self._datasets[0]] += torch.stack([mean_loss.detach() * count, count])
-        else:
-            self._add_rows(list(logits) if isinstance(logits, (list, tuple)) else [logits], labels)
 
-    def _add_rows(self, pieces: list[Tensor], labels: Tensor) -> None:
-        batch_size = len(self._datasets)
+        Raises:
+            UserError: if none is announced: in an evaluation the train loop must not call this.
+        """
+        if not self._announced:
+            raise UserError(
+                "DatasetLosses.add was called more often than the loader gave micro-batches; it is "
+                "for the losses of training alone, once for each"
+            )
+        datasets, _ = self._announced.popleft()
+        if mean_loss is not None and len(datasets.unique()) == 1:
+            count = (labels != self._ignore_index).sum()
+            self._sums[datasets[0]] += torch.stack([mean_loss.detach() * count, count])
+        else:
+            pieces = list(logits) if isinstance(logits, (list, tuple)) else [logits]
+            self._add_rows(datasets, pieces, labels)
+
+    def _add_rows(self, datasets: Tensor, pieces: list[Tensor], labels: Tensor) -> None:
+        batch_size = len(datasets)
         labels = labels.reshape(batch_size, -1)
         if len(pieces) == 1:
             pieces = list(pieces[0].reshape(*labels.shape, -1).chunk(NUM_CHUNKS, dim=1))
@@ -109,7 +135,7 @@ class DatasetLosses:
             ).view_as(target)
             per_row[:, 0] += losses.double().sum(dim=1)
             per_row[:, 1] += (target != self._ignore_index).sum(dim=1)
-        self._sums.index_add_(0, self._datasets.to(labels.device), per_row)
+        self._sums.index_add_(0, datasets.to(labels.device), per_row)
 
 
 def held_out_losses(model: nn.Module, probes: Probes) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 
 from torch import Tensor
 
-from mos_tune.distributed import get_world_size_and_rank
+from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.files import write_whole
 
 LogDict = Callable[[dict[str, float], int], None]
@@ -122,17 +122,14 @@ class MixtureRecord:
         self._log(step, "val_loss", named | {"mean": mean})
 
     def end(self, step: int, average_probabilities: Tensor, counts: Mapping[str, Any]) -> None:
-        """Write the last line and draw the picture."""
+        """Write the last line, and draw the picture where matplotlib is installed."""
         average = self._named(average_probabilities)
         self._event("end", step, average_probabilities=average, **counts)
         for file in (self._mixture, self._examples):
             if file is not None:
                 file.close()
         if self._mixture is not None:
-            # Imported here: matplotlib is of use to one rank only, and only now.
-            from mos_tune.metrics.picture import draw_mixture
-
-            draw_mixture(self._path, self._path.with_name("mixture.png"))
+            _draw(self._path)
 
     def _open(self, mode: str) -> None:
         self._mixture = _text_file(self._path, mode)
@@ -148,6 +145,21 @@ class MixtureRecord:
     def _log(self, step: int, prefix: str, values: Mapping[str, float]) -> None:
         if self._log_dict is not None and values:
             self._log_dict({f"{prefix}/{name}": value for name, value in values.items()}, step)
+
+
+def _draw(mixture_jsonl: Path) -> None:
+    try:
+        # Imported here: matplotlib is of use to one rank only, and only now.
+        from mos_tune.metrics.picture import draw_mixture
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "matplotlib":
+            raise
+        log_rank_zero(
+            "no mixture.png was drawn, for matplotlib is not installed; where it is, "
+            f"`mos-tune picture {mixture_jsonl}` draws it"
+        )
+    else:
+        draw_mixture(mixture_jsonl, mixture_jsonl.with_name("mixture.png"))
 
 
 def _text_file(path: Path, mode: str) -> TextIO:

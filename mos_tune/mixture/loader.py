@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mos_tune.distributed import get_world_size_and_rank
+from mos_tune.errors import UserError
 from mos_tune.mixture.sampler import MixtureSampler
 
 
@@ -52,14 +54,18 @@ class MixtureLoader:
         listener (StepListener): see there.
         collate (Callable[[list[Any]], dict[str, Tensor]]): makes a micro-batch of sequences.
         batch_size (int): sequences per rank and micro-batch.
-        accumulation_steps (int): micro-batches per optimizer step.
-        steps_per_epoch (int): optimizer steps until the iterator ends.
         total_steps (int): optimizer steps of all epochs; the last epoch may be shorter.
+        accumulation_steps (int): micro-batches per optimizer step. Default 1.
+        steps_per_epoch (int | None): optimizer steps until the iterator ends. Default None: all,
+            for mixtures have no epochs but those that a trainer wants.
         step (int): optimizer steps already made. Default 0.
         epoch (int): epochs already ended. Default 0. With steps made beyond it, the first iterator
             yields what is left of the epoch, which may be nothing.
-        rank (int): this process among the data-parallel ones. Default 0.
-        world_size (int): number of data-parallel processes. Default 1.
+        rank (int | None): this process among the data-parallel ones. Default None: among all.
+        world_size (int | None): number of data-parallel processes. Default None: of all.
+
+    Raises:
+        UserError: if the sampler draws more or fewer sequences than a step takes.
     """
 
     def __init__(
@@ -70,14 +76,24 @@ class MixtureLoader:
         *,
         collate: Callable[[list[Any]], dict[str, Tensor]],
         batch_size: int,
-        accumulation_steps: int,
-        steps_per_epoch: int,
         total_steps: int,
+        accumulation_steps: int = 1,
+        steps_per_epoch: int | None = None,
         step: int = 0,
         epoch: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
     ) -> None:
+        everyone, this_one = get_world_size_and_rank()
+        self._world_size = everyone if world_size is None else world_size
+        self._rank = this_one if rank is None else rank
+        taken = batch_size * accumulation_steps * self._world_size
+        if taken != sampler.global_batch_size:
+            raise UserError(
+                f"the sampler's global batch is {sampler.global_batch_size}, but a step takes "
+                f"{taken}: batch_size {batch_size} * accumulation_steps {accumulation_steps} * "
+                f"{self._world_size} processes"
+            )
         self.sampler = sampler
         self.step = step
         self._epoch = epoch
@@ -86,10 +102,8 @@ class MixtureLoader:
         self._collate = collate
         self._batch_size = batch_size
         self._accumulation_steps = accumulation_steps
-        self._steps_per_epoch = steps_per_epoch
+        self._steps_per_epoch = total_steps if steps_per_epoch is None else steps_per_epoch
         self._total_steps = total_steps
-        self._rank = rank
-        self._world_size = world_size
         self._is_under_way = False
 
     def __len__(self) -> int:

@@ -73,7 +73,7 @@ class MixtureSampler:
         self.names = list(sizes)
         self.prior = tempered_prior(sizes, temperature)
         self.drawn = [0] * len(sizes)
-        self._global_batch_size = global_batch_size
+        self.global_batch_size = global_batch_size
         self._seed = seed
         self._order = PassOrder(self.sizes, seed=seed, shuffle=shuffle)
         self._draw = draw
@@ -104,7 +104,7 @@ class MixtureSampler:
             ValueError: after ``max_steps``.
         """
         rng = counter_based_rng(self._seed, "draw", step)
-        uniforms = rng.random(self._global_batch_size if self._draw == "example" else 1)
+        uniforms = rng.random(self.global_batch_size if self._draw == "example" else 1)
         sequences: list[tuple[int, int]] = []
         cumulative: np.ndarray | None = None
         for uniform in uniforms:
@@ -138,7 +138,7 @@ class MixtureSampler:
         if math.inf in self._limits:
             return None
         draws = sum(int(limit) // self._at_once for limit in self._limits)
-        return draws * self._at_once // self._global_batch_size
+        return draws * self._at_once // self.global_batch_size
 
     @property
     def draws(self) -> dict[str, int]:
@@ -161,7 +161,7 @@ class MixtureSampler:
         return {
             "seed": self._seed,
             "global batch (batch_size * gradient_accumulation_steps * number of processes)": (
-                self._global_batch_size
+                self.global_batch_size
             ),
             "shuffle": self._order.shuffle,
             "sampler.draw": self._draw,

@@ -229,6 +229,7 @@ class MixtureRecipe:
             self._saving.load(self._model, self._optimizers(), self._cfg.optimizer)
             # From the last step of an epoch we resume with its export, which may not have happened.
             self.epochs_run = (step - 1) // self._plan.steps_per_epoch
+        # Only now: had a weight not fitted, all that was written would still be there.
         record.truncate_after(step)
         return step
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchtune.modules.loss import CEWithChunkedOutputLoss
 
+from mos_tune.errors import UserError
 from mos_tune.learning import DatasetLosses
 
 VOCAB, ROWS, LENGTH = 11, 4, 18
@@ -80,3 +81,28 @@ def test_a_micro_batch_without_response_weighs_nothing(make_loss, dtype):
     assert loss.dtype == torch.float32
     assert loss == 0 and torch.equal(logits.grad, torch.zeros_like(logits))
     assert ledger.take().sum() == 0
+
+
+def test_a_loop_may_read_all_micro_batches_of_a_step_first():
+    batches = [batch(seed) for seed in (0, 1, 2)]
+    rows = [[0, 2, 0, 1], [2, 2, 1, 0], [1, 1, 1, 1]]
+    losses = DatasetLosses(3)
+    for datasets, (_, labels) in zip(rows, batches, strict=True):
+        losses.begin(datasets, {"labels": labels})
+    total = torch.zeros(3, 2, dtype=torch.float64)
+    for datasets, (logits, labels) in zip(rows, batches, strict=True):
+        losses.add(logits[:, :-1], labels[:, 1:])
+        total += expected(logits, labels, datasets, 3)
+    torch.testing.assert_close(losses.take(), total, rtol=1e-5, atol=0)
+
+
+def test_a_micro_batch_whose_loss_does_not_come_is_refused():
+    losses = DatasetLosses(3)
+    logits, labels = batch()
+    losses.begin([0, 2, 0, 1], {"labels": labels})
+    with pytest.raises(UserError, match="the losses of 1 micro-batches .* must call .*add"):
+        losses.take()
+    losses.add(logits[:, :-1], labels[:, 1:])
+    losses.take()
+    with pytest.raises(UserError, match="add was called more often than the loader gave"):
+        losses.add(logits[:, :-1], labels[:, 1:])

@@ -6,7 +6,9 @@
 
 import pytest
 import torch
+from helpers.ranks import on_ranks
 
+from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureLoader, MixtureSampler
 
 SIZES = {"a": 11, "b": 5}
@@ -153,3 +155,28 @@ def test_a_loop_that_breaks_off_ends_its_last_step_with_finish():
     whole = loader()
     assert sum(1 for _ in whole) == len(list(batches)) + 3
     assert steps_drawn(one) == steps_drawn(whole)
+
+
+def plain_loader(batch_size):
+    """One with nothing said that has a default, of a sampler that draws 4 sequences a step."""
+    sampler = MixtureSampler(SIZES, global_batch_size=4, seed=0)
+    datasets = [[("a", i) for i in range(11)], [("b", i) for i in range(5)]]
+    return MixtureLoader(
+        datasets, sampler, Listener(), collate=list, batch_size=batch_size, total_steps=3
+    )
+
+
+def _rows_of_a_rank(rank, world_size):
+    return [row for batch in plain_loader(4 // world_size) for row in batch]
+
+
+def test_it_knows_its_rank_and_takes_all_steps_for_one_epoch(tmp_path):
+    alone = _rows_of_a_rank(0, 1)
+    assert len(alone) == 12
+    ranks = on_ranks(2, _rows_of_a_rank, tmp_path)
+    assert ranks == [alone[0::2], alone[1::2]]
+
+
+def test_a_global_batch_that_is_not_a_steps_is_refused():
+    with pytest.raises(UserError, match=r"global batch is 4, but a step takes 3: batch_size 3 \* "):
+        plain_loader(3)
