@@ -39,7 +39,7 @@ def distances(options: dict, count: int, draw: int) -> list[float]:
     scorer = MLPScorer(prior, seed=draw, **options)
     left = []
     for update in range(1, max(UPDATES) + 1):
-        scorer.update(rewards)
+        scorer.learn(rewards)
         if update in UPDATES:
             left.append(float((scorer.probabilities() - target).abs().sum()))
     return [one / float((prior - target).abs().sum()) for one in left]

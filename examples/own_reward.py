@@ -30,5 +30,5 @@ class RewardShares(torch.nn.Module):
     def probabilities(self, available):
         return self.shares * available / (self.shares * available).sum()
 
-    def update(self, rewards, available):
+    def learn(self, rewards, available):
         self.shares = rewards.clamp_min(1e-6)

@@ -93,8 +93,9 @@ for kind in (DifficultyReward, TransferabilityReward, GradientReward, Uncertaint
     reward, scorer = kind(list(SIZES)), MLPScorer(sampler.prior)
     with measuring(model):
         reward.prepare(model, probes)
-        measured, smoothed = reward.update(model, probes)
-    scorer.update(smoothed)
+        measured = reward.measure(model, probes)
+    smoothed = reward.smooth(measured)
+    scorer.learn(smoothed)
     assert len(sampler.draw_step(1, scorer.probabilities())) == 4
     print(kind.__name__, measured.tolist())
 """

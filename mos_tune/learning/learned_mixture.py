@@ -53,7 +53,7 @@ class LearnedMixture:
 
         def learned() -> tuple[dict[str, Any] | None, Tensor]:
             if scorer is not None and rewards is not None:
-                scorer.update(rewards, available)
+                scorer.learn(rewards, available)
             state = None if scorer is None else scorer.state_dict()
             return state, current_mixture(scorer, prior, available)
 
@@ -97,9 +97,10 @@ class LearnedMixture:
         if remainder or not self.available.any():
             return None
         with measuring(model):
-            raw, smoothed = self._reward.update(model, self._probes.of_update(number))
+            measured = self._reward.measure(model, self._probes.of_update(number))
+        smoothed = self._reward.smooth(measured)
         self._refresh(smoothed)
-        return raw, smoothed
+        return measured, smoothed
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state of sampler, scorer and reward."""

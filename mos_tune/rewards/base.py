@@ -95,16 +95,19 @@ class Reward(ABC):
             probes (Probes): the examples of all updates to come.
         """
 
-    def update(self, model: nn.Module, probes: Probes) -> tuple[Tensor, Tensor]:
-        """Measure, clamp and smooth; what rank 0 has measured counts.
+    def smooth(self, measured: Tensor) -> Tensor:
+        """Clamp what :meth:`measure` gave at 0, and smooth it over the updates (Eq. 11).
+
+        Args:
+            measured (Tensor): this update's rewards, shape ``[N]``; rank 0's count.
 
         Returns:
-            tuple[Tensor, Tensor]: float64 rewards as measured and as the scorer gets them, ``[N]``.
+            Tensor: float64 rewards that the scorer learns from, shape ``[N]``.
 
         Raises:
             UserError: if a reward is not finite, or another one on another rank.
         """
-        measured = self.measure(model, probes).double()
+        measured = measured.double()
         for name, value in zip(self.names, measured.tolist(), strict=True):
             if not math.isfinite(value):
                 raise UserError(
@@ -117,7 +120,7 @@ class Reward(ABC):
             self._smoothed = new
         else:
             self._smoothed = self._smoothing * new + (1 - self._smoothing) * self._smoothed
-        return measured, self._smoothed
+        return self._smoothed
 
     def _of_rank_zero(self, measured: Tensor) -> Tensor:
         first, *others = gather(measured)

@@ -106,7 +106,7 @@ class MLPScorer(nn.Module):
         """
         return self(self._mask(available)).exp()
 
-    def update(self, rewards: Tensor, available: Tensor | None = None) -> None:
+    def learn(self, rewards: Tensor, available: Tensor | None = None) -> None:
         """Move the policy towards ``rewards / sum(rewards)``.
 
         Args:

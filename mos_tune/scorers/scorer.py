@@ -39,7 +39,7 @@ class Scorer(Protocol):
             Tensor: probabilities with sum 1, shape ``[N]``; 0 for an unavailable dataset.
         """
 
-    def update(self, rewards: Tensor, available: Tensor) -> None:
+    def learn(self, rewards: Tensor, available: Tensor) -> None:
         """Learn from one measurement.
 
         Args:

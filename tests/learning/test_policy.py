@@ -26,16 +26,14 @@ class Fixed(nn.Module):
     def probabilities(self, available):
         return self.values
 
-    def update(self, rewards, available):
+    def learn(self, rewards, available):
         pass
 
 
 def test_a_scorer_has_all_that_it_is_asked_for():
     check_scorer("mos_tune.scorers.MLPScorer", MLPScorer(PRIOR))
     check_scorer("mine.Fixed", Fixed(1.0))
-    with pytest.raises(
-        UserError, match="mine.Linear is no scorer, .* update_every, prob.*, update"
-    ):
+    with pytest.raises(UserError, match="mine.Linear is no scorer, .* update_every, prob.*, learn"):
         check_scorer("mine.Linear", nn.Linear(1, 1))
 
 

@@ -37,7 +37,7 @@ def test_ten_lines_each():
 def test_the_scorer_is_restored_from_its_state(folder, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     scorers = [import_module("own_reward").RewardShares(torch.ones(2) / 2, seed=0) for _ in "ab"]
-    scorers[0].update(torch.tensor([1.0, 3.0]), torch.tensor([True, True]))
+    scorers[0].learn(torch.tensor([1.0, 3.0]), torch.tensor([True, True]))
     scorers[1].load_state_dict(scorers[0].state_dict())
     assert scorers[1].probabilities(torch.tensor([True, True])).tolist() == [0.25, 0.75]
     assert scorers[1].probabilities(torch.tensor([True, False])).tolist() == [1, 0]

@@ -162,10 +162,10 @@ def test_difficulty_needs_theta_0_only_as_numbers(case):
     with measuring(model):
         first.prepare(model, probes(DATASETS))
         perturb(model)
-        expected_update = first.update(model, probes(DATASETS))
+        expected = first.smooth(first.measure(model, probes(DATASETS)))
         second.load_state_dict(first.state_dict())
         second._smoothed = None
-        torch.testing.assert_close(second.update(model, probes(DATASETS)), expected_update)
+        torch.testing.assert_close(second.smooth(second.measure(model, probes(DATASETS))), expected)
 
 
 def test_a_dataset_without_any_response_stops_with_its_name(case):
@@ -176,4 +176,4 @@ def test_a_dataset_without_any_response_stops_with_its_name(case):
     with measuring(model):
         reward.prepare(model, probes(datasets))
         with pytest.raises(UserError, match="the reward of dataset.b is nan"):
-            reward.update(model, probes(datasets))
+            reward.smooth(reward.measure(model, probes(datasets)))

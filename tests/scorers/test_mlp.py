@@ -38,12 +38,12 @@ def test_fixed_point_is_the_normalised_reward_from_any_prior(count, seed, hidden
     rewards = random_rewards(count, seed)
     scorer = MLPScorer(random_prior(count, seed), hidden_dim=hidden_dim, lr=1e-2)
     for _ in range(15):
-        scorer.update(rewards)
+        scorer.learn(rewards)
     # Adam circles a minimum at a distance of the order of its learning rate: lower it to end there.
     for group in scorer._optimizer.param_groups:
         group["lr"] = 1e-4
     for _ in range(5):
-        scorer.update(rewards)
+        scorer.learn(rewards)
     np.testing.assert_allclose(scorer.probabilities(), rewards / rewards.sum(), atol=1e-4)
 
 
@@ -51,14 +51,14 @@ def test_fixed_point_is_the_normalised_reward_from_any_prior(count, seed, hidden
 def test_equal_rewards_end_uniform(count):
     scorer = MLPScorer(random_prior(count, 7))
     for _ in range(30):
-        scorer.update(torch.full((count,), 0.3))
+        scorer.learn(torch.full((count,), 0.3))
     np.testing.assert_allclose(scorer.probabilities(), 1 / count, atol=2e-4)
 
 
 def test_one_step_of_free_logits_is_equation_6():
     prior, rewards, gamma = random_prior(4, 0), random_rewards(4, 0), 0.05
     scorer = MLPScorer(prior, hidden_dim=None, inner_steps=1, optimizer="sgd", lr=gamma)
-    scorer.update(rewards)
+    scorer.learn(rewards)
     # d/dlogits of sum_i R_i log p_i is R - p * sum(R).
     logits = np.log(prior.numpy()) + gamma * (rewards - prior * rewards.sum()).numpy()
     np.testing.assert_allclose(
@@ -69,7 +69,7 @@ def test_one_step_of_free_logits_is_equation_6():
 def test_one_perceptron_step_follows_the_numerical_gradient():
     prior, rewards = random_prior(3, 1), random_rewards(3, 1)
     scorer = MLPScorer(prior, hidden_dim=5, inner_steps=1, optimizer="sgd", lr=1.0)
-    scorer.update(rewards)  # leave the start, where the first layer's gradient is 0
+    scorer.learn(rewards)  # leave the start, where the first layer's gradient is 0
     before = [p.detach().clone() for p in scorer.parameters()]
 
     def objective():
@@ -86,7 +86,7 @@ def test_one_perceptron_step_follows_the_numerical_gradient():
                 gradient[place] = (up - objective()) / 2e-6
                 parameter[place] += 1e-6
         expected.append(gradient)
-    scorer.update(rewards)
+    scorer.learn(rewards)
     for parameter, old, gradient in zip(scorer.parameters(), before, expected, strict=True):
         torch.testing.assert_close(parameter.detach() - old, gradient, atol=1e-7, rtol=1e-5)
 
@@ -95,14 +95,14 @@ def test_one_default_update_gets_near_the_fixed_point():
     prior, rewards = torch.full((4,), 0.25, dtype=torch.float64), random_rewards(4, 3)
     target = rewards / rewards.sum()
     scorer = MLPScorer(prior)
-    scorer.update(rewards)
+    scorer.learn(rewards)
     left = (scorer.probabilities() - target).abs().sum() / (prior - target).abs().sum()
     assert left < 0.001
 
 
 def test_free_logits_move_at_most_lr_times_inner_steps():
     scorer = MLPScorer(torch.full((4,), 0.25), hidden_dim=None)
-    scorer.update(torch.tensor([1.0, 0.5, 0.2, 0.1]))
+    scorer.learn(torch.tensor([1.0, 0.5, 0.2, 0.1]))
     moved = (scorer.bias.detach() - np.log(0.25)).abs()
     assert moved.max() <= 0.02 + 1e-9
     assert moved.max() > 0.015
@@ -117,7 +117,7 @@ def test_an_unavailable_dataset_has_probability_0_and_the_rest_is_renormalized(h
         np.testing.assert_allclose(scorer.probabilities(available), [0.625, 0, 0.375], atol=1e-12)
     rewards = torch.tensor([0.2, 0.9, 0.6])
     for _ in range(20):
-        scorer.update(rewards, available)
+        scorer.learn(rewards, available)
     np.testing.assert_allclose(scorer.probabilities(available), [0.25, 0, 0.75], atol=1e-3)
     assert scorer.probabilities(available)[1] == 0
     assert scorer.probabilities()[1] > 0
@@ -127,7 +127,7 @@ def test_the_perceptron_sees_which_datasets_are_available():
     prior = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
     available = torch.tensor([True, False, True])
     scorer = MLPScorer(prior)
-    scorer.update(torch.tensor([0.2, 0.9, 0.6]))
+    scorer.learn(torch.tensor([0.2, 0.9, 0.6]))
     with_all = scorer.probabilities()
     renormalized = with_all * available / with_all[available].sum()
     assert (scorer.probabilities(available) - renormalized).abs().max() > 1e-2
@@ -141,7 +141,7 @@ def test_one_dataset_must_be_available():
 def test_a_zero_reward_drives_its_dataset_towards_0():
     scorer = MLPScorer(torch.ones(2, dtype=torch.float64) / 2, lr=1e-3)
     for _ in range(5):
-        scorer.update(torch.tensor([0.0, 1.0]))
+        scorer.learn(torch.tensor([0.0, 1.0]))
     assert scorer.probabilities()[0] < 0.01
     assert torch.isfinite(scorer.probabilities()).all()
 
@@ -150,12 +150,12 @@ def test_a_zero_reward_drives_its_dataset_towards_0():
 def test_a_restored_scorer_resumes_bit_for_bit(hidden_dim):
     prior = random_prior(4, 0)
     scorer = MLPScorer(prior, hidden_dim=hidden_dim, seed=5)
-    scorer.update(random_rewards(4, 0))
+    scorer.learn(random_rewards(4, 0))
     other = MLPScorer(prior, hidden_dim=hidden_dim, seed=6)
     other.load_state_dict(copy.deepcopy(scorer.state_dict()))
     for seed in (1, 2):
-        scorer.update(random_rewards(4, seed))
-        other.update(random_rewards(4, seed))
+        scorer.learn(random_rewards(4, seed))
+        other.learn(random_rewards(4, seed))
     assert torch.equal(scorer.probabilities(), other.probabilities())
 
 
@@ -189,4 +189,4 @@ def test_bad_options_name_key_and_value(option, value):
 @pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf")])
 def test_rewards_must_be_finite_and_not_negative(bad):
     with pytest.raises(ValueError, match="finite and not negative"):
-        MLPScorer(torch.ones(2) / 2).update(torch.tensor([0.5, bad]))
+        MLPScorer(torch.ones(2) / 2).learn(torch.tensor([0.5, bad]))
