@@ -223,7 +223,7 @@ def test_what_may_change_on_resume_and_what_may_not(whole, tmp_path):
     for changes, message in (
         (
             {"dataset": packed},
-            "dataset.sort.packed: here a draw takes a pack of 64 tokens",
+            "a draw of dataset.sort takes is a pack of 64 tokens .*, the checkpoint has an example",
         ),
         ({"dataset": other}, "dataset.sort has other examples than the checkpoint was"),
         ({"reward": TRANSFERABILITY}, "reward is TransferabilityReward, the checkpoint has Diff"),
