@@ -6,7 +6,7 @@
 
 """Evaluation of a checkpoint with lm-eval, on one or several devices.
 
-``tune run --nproc_per_node 8 recipes/eleuther_eval_mos.py --config CONFIG checkpoint_dir=DIR``
+``mos-tune run --nproc_per_node 8 eleuther_eval_mos --config CONFIG checkpoint_dir=DIR``
 """
 
 from mos_tune.evaluation.recipe import SEAM, EvaluationRecipe

@@ -6,7 +6,7 @@
 
 """Full finetuning on a learned mixture of datasets, on one or several devices.
 
-``tune run --nproc_per_node 8 recipes/full_finetune_mos_distributed.py --config CONFIG``
+``mos-tune run --nproc_per_node 8 full_finetune_mos_distributed --config CONFIG``
 """
 
 from mos_tune.training import MixtureRecipe, launch, load_stock_recipe

@@ -6,7 +6,7 @@
 
 """Full finetuning on a learned mixture of datasets, on one device and without FSDP.
 
-``tune run --nproc_per_node 1 recipes/full_finetune_mos_single_device.py --config CONFIG``
+``mos-tune run --nproc_per_node 1 full_finetune_mos_single_device --config CONFIG``
 """
 
 from mos_tune.training import MixtureRecipe, launch, load_stock_recipe

@@ -6,7 +6,7 @@
 
 """LoRA and QLoRA finetuning on a learned mixture of datasets, on one device without FSDP.
 
-``tune run --nproc_per_node 1 recipes/lora_finetune_mos_single_device.py --config CONFIG``
+``mos-tune run --nproc_per_node 1 lora_finetune_mos_single_device --config CONFIG``
 """
 
 from mos_tune.training import MixtureRecipe, launch, load_stock_recipe

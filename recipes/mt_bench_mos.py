@@ -6,7 +6,7 @@
 
 """A checkpoint's answers to MT-bench, on one or several devices.
 
-``tune run --nproc_per_node 8 recipes/mt_bench_mos.py --config CONFIG checkpoint_dir=DIR``
+``mos-tune run --nproc_per_node 8 mt_bench_mos --config CONFIG checkpoint_dir=DIR``
 
 The judge grades them afterwards: ``mos-tune judge --help``
 """

@@ -6,7 +6,7 @@
 
 """Instance selection: the examples of a training config that are hardest to follow (IFD), or any.
 
-``tune run --nproc_per_node 8 recipes/select_examples.py --config CONFIG selection.fraction=0.1``
+``mos-tune run --nproc_per_node 8 select_examples --config CONFIG selection.fraction=0.1``
 """
 
 from mos_tune.selection.recipe import SelectionRecipe
