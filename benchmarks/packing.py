@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""What packing saves, for docs/packing.md.
+"""What packing saves, for docs/data.md.
 
     python benchmarks/packing.py --config configs/smollm2_135M_mos.yaml [--examples 48 --rounds 3]
 

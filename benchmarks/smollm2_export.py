@@ -4,7 +4,7 @@
 # This source code is licensed under the BSD-style license found in the
 # LICENSE file in the root directory of this source tree.
 
-"""Check the checkpoint that the SmolLM2 run exported: README's logits and answer.
+"""Check the checkpoint that the SmolLM2 run exported: the logits and answer of docs/running.md.
 
     python benchmarks/smollm2_export.py [output/smollm2_135M_mos/epoch_0]
 

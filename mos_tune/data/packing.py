@@ -65,7 +65,7 @@ def plan_packs(lengths: Sequence[int], size: int) -> list[list[int]]:
     """Choose which examples share a pack, by best fit in descending order of length.
 
     Each goes where it leaves least room. That leaves 0 to 3 % of the packs of four real datasets
-    empty, and packing in the order of the data 4 to 23 % (docs/packing.md).
+    empty, and packing in the order of the data 4 to 23 % (docs/data.md).
 
     Args:
         lengths (Sequence[int]): tokens of each example, at most ``size``.
