@@ -73,9 +73,14 @@ def two(tmp_path_factory):
 
 
 def resumed(folder, to):
-    """Make a copy of a run as if killed before its end, and start it again on one process."""
+    """Make a copy of a run as if killed two steps after its checkpoint, and start it again."""
     shutil.copytree(folder, to)
     shutil.rmtree(to / f"checkpoint-{STEPS}")
+    (to / "mixture.png").unlink()
+    for name in ("mixture.jsonl", "examples.jsonl"):
+        lines = (to / name).read_text().splitlines(keepends=True)
+        whole = [line for line in lines if json.loads(line)["step"] <= SAVED + 2]
+        (to / name).write_text("".join(whole) + '{"ev')
     run_python(SCRIPT, *ONE, "--output_dir", to)
     return to
 
@@ -167,6 +172,7 @@ def sums_of(model, rows):
 
 def test_resumed_in_the_middle_it_is_the_run_that_never_stopped(one, tmp_path):
     again = resumed(one, tmp_path / "again")
+    assert (again / "mixture.png").exists()
     for name in ("examples.jsonl", "mixture.jsonl"):
         assert read_lines(again / name) == read_lines(one / name)
     assert logged(again) == logged(one)
