@@ -17,7 +17,7 @@ from mos_tune.components import check_options, is_off
 from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError, check_whole, is_number
 from mos_tune.rewards import Reward
-from mos_tune.training.dataset_sections import check_datasets
+from mos_tune.training.dataset_sections import check_datasets, check_on_bad_row
 
 _REQUIRED = (
     "output_dir tokenizer dataset sampler model checkpointer optimizer loss metric_logger device "
@@ -25,7 +25,7 @@ _REQUIRED = (
 ).split()
 
 _CHECKPOINT_KEYS = ["every_n_steps", "keep_last"]
-_VALIDATION_KEYS = ["every_n_steps", "fraction", "dataset", "max_examples"]
+_VALIDATION_KEYS = ["every_n_steps", "fraction", "dataset", "max_examples", "keep_twins"]
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -159,6 +159,8 @@ def _check_validation(section: Any, names: list[str]) -> None:
     _check_keys("validation", section, _VALIDATION_KEYS)
     for key in ("every_n_steps", "max_examples"):
         check_whole(f"validation.{key}", section.get(key))
+    if not isinstance(section.get("keep_twins", False), bool):
+        raise UserError(f"validation.keep_twins must be True or False, got {section.keep_twins!r}")
     fraction, datasets = section.get("fraction"), section.get("dataset")
     if (fraction is None) == (datasets is None):
         raise UserError(
@@ -170,6 +172,7 @@ def _check_validation(section: Any, names: list[str]) -> None:
             f"validation.dataset names {list(datasets)}, it must name the training datasets {names}"
         )
     for name, one in (datasets or {}).items():
+        check_on_bad_row(f"validation.dataset.{name}", one)
         if OmegaConf.is_dict(one) and one.get("packed", False):
             raise UserError(
                 f"validation.dataset.{name}.packed is True; held-out losses are of whole examples: "

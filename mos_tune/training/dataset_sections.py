@@ -47,5 +47,21 @@ def check_datasets(datasets: Any) -> None:
         packed = section.get("packed", False)
         if not isinstance(packed, bool):
             raise UserError(f"dataset.{name}.packed must be True or False, got {packed!r}")
+        check_on_bad_row(f"dataset.{name}", section)
         if section.get("selection") is not None:
             check_selection(f"dataset.{name}.selection", section.selection)
+
+
+def check_on_bad_row(key: str, section: Any) -> None:
+    """Check what a dataset does with a row that cannot be read.
+
+    Args:
+        key (str): the dataset's place in the config, for the message.
+        section (Any): its section.
+
+    Raises:
+        UserError: if it is neither of the two.
+    """
+    value = section.get("on_bad_row", "stop") if OmegaConf.is_dict(section) else "stop"
+    if value not in ("stop", "skip"):
+        raise UserError(f"{key}.on_bad_row must be 'stop' or 'skip', got {value!r}")
