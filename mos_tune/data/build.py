@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torchtune.datasets import PackedDataset
 
 from mos_tune.components import build
-from mos_tune.data.file_faults import fault_of_files
+from mos_tune.data.file_faults import fault_of_files, paths_in
 from mos_tune.data.torchtune_rows import read_as_text
 from mos_tune.datasets.rows import json_row
 from mos_tune.distributed import gather
@@ -86,7 +86,7 @@ def _build(key: str, section: DictConfig, tokenizer: Any) -> Any:
 def with_files(key: str, section: DictConfig, error: UserError) -> UserError:
     """Add the files to an error that does not name them."""
     files = section.get("data_files")
-    if files is None or str(files) in str(error):
+    if files is None or any(file in str(error) for file in paths_in(files)):
         return error
     return UserError(f"{error}; {key}.data_files: {files}")
 

@@ -19,7 +19,7 @@ from mos_tune.datasets.text_files import TextRows
 from mos_tune.errors import UserError
 
 
-def fault_of_files(section: Mapping[str, Any], error: Exception) -> str | None:
+def fault_of_files(section: Mapping[str, Any], error: Exception | None = None) -> str | None:
     """Tell the first fault of the local files that a dataset's section names.
 
     The libraries that load them say less: often neither the file nor the line.
@@ -27,7 +27,8 @@ def fault_of_files(section: Mapping[str, Any], error: Exception) -> str | None:
     Args:
         section (Mapping[str, Any]): with ``data_files``, as in ``datasets.load_dataset``, where
             ``source`` is the kind of file.
-        error (Exception): why the dataset cannot be built.
+        error (Exception | None): why the dataset cannot be built. Default None: not because of its
+            rows' columns and types, which are then not compared.
 
     Returns:
         str | None: one clause that names the file, and the line of a row; None if no fault is
@@ -36,7 +37,7 @@ def fault_of_files(section: Mapping[str, Any], error: Exception) -> str | None:
     source = section.get("source")
     if source not in ("json", "csv", "text", "parquet"):
         return None
-    files = [file for file in _paths(section.get("data_files")) if "://" not in file]
+    files = [file for file in paths_in(section.get("data_files")) if "://" not in file]
     for file in files:
         if fault := _fault_of_path(file):
             return fault
@@ -55,19 +56,24 @@ def fault_of_files(section: Mapping[str, Any], error: Exception) -> str | None:
             except UserError as fault:
                 return str(fault)
             tables.append(rows)
-    # A table can be made of any such rows, if only by taking them apart.
-    return _difference(tables) if _is_about_types(error) else None
+    if not _is_about_types(error):
+        return None
+    return _difference(tables) or (
+        f"datasets can make no table of {', '.join(files)}, though each row is whole; "
+        "mos_tune.datasets.instruction_dataset reads each row alone"
+    )
 
 
-def _paths(data_files: Any) -> Iterator[str]:
+def paths_in(data_files: Any) -> Iterator[str]:
+    """Give the paths and patterns of a section's ``data_files``, whatever its form."""
     if isinstance(data_files, str):
         yield data_files
     elif isinstance(data_files, Mapping):
         for part in data_files.values():
-            yield from _paths(part)
+            yield from paths_in(part)
     elif data_files is not None:
         for part in data_files:
-            yield from _paths(part)
+            yield from paths_in(part)
 
 
 def _fault_of_path(file: str) -> str | None:

@@ -133,8 +133,8 @@ def scan_examples(
     trained_on = sum(one.response for one in everyone) / sum(one.tokens for one in everyone)
     if trained_on > PROMPTS_ARE_TRAINED_ON:
         log_rank_zero(
-            f"{key}: {trained_on:.1%} of its tokens are trained on; unless its prompts are that short, "
-            "they are trained on too, which train_on_input: False ends in torchtune's builders",
+            f"{key}: {trained_on:.1%} of its tokens are trained on; if prompts are among them, "
+            "train_on_input: False masks them in torchtune's builders",
             level=logging.WARNING,
         )
     # A sum does not depend on who read what.

@@ -165,6 +165,8 @@ def _kind(value: Any) -> str:
         return "true or false"
     if isinstance(value, int | float):
         return "a number"
+    if isinstance(value, str):
+        return "text"
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     return f"a {type(value).__name__}"

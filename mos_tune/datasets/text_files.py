@@ -17,6 +17,7 @@ import io
 import json
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,7 +70,7 @@ class TextRows:
                     self._parse = _CsvRow(header, delimiter)
                 else:
                     spans = _json_spans(file, name, field)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{name} cannot be read: {reason}") from error
         self._spans = np.array(spans, dtype=np.int64).reshape(-1, 2)
@@ -159,7 +160,7 @@ def _csv_spans(file: BinaryIO, name: str, delimiter: str) -> tuple[list[str], li
 
 def _json_row(text: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(text.decode("utf-8-sig"))
+        row = json.loads(text.decode("utf-8-sig").rstrip("\r\n"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         kind = "no UTF-8" if isinstance(error, UnicodeDecodeError) else "no JSON"
         raise BadRow(_reason(error), kind) from error
