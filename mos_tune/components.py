@@ -86,8 +86,25 @@ def build(key: str, section: Any, *args: Any, **kwargs: Any) -> Any:
         raise UserError(f"{key} ({path}): {_with_causes(error)}") from error
 
 
+def build_without_weights(cfg: DictConfig) -> nn.Module:
+    """Build the model as a shape alone.
+
+    Args:
+        cfg (DictConfig): the run's config, checked.
+
+    Returns:
+        nn.Module: on the meta device.
+
+    Raises:
+        UserError: if it does not take its options.
+    """
+    with torch.device("meta"):
+        model: nn.Module = build("model", cfg.model)
+    return model
+
+
 def try_components(cfg: DictConfig, total_steps: int) -> None:
-    """Build once, without weights, what the stock recipe builds after it has loaded the model.
+    """Build once what the stock recipe builds after it has loaded the model.
 
     Args:
         cfg (DictConfig): the run's config, checked.
@@ -96,8 +113,6 @@ def try_components(cfg: DictConfig, total_steps: int) -> None:
     Raises:
         UserError: if a component does not take its options.
     """
-    with torch.device("meta"):
-        build("model", cfg.model)
     # Not on meta, where fused optimizers refuse to be made.
     optimizer = build("optimizer", cfg.optimizer, [nn.Parameter(torch.zeros(2, 2))])
     if not is_off(cfg.get("lr_scheduler")):

@@ -18,6 +18,19 @@ class UserError(ValueError):
     """
 
 
+class BadRow(UserError):
+    """A row of a dataset is not what it should be.
+
+    Args:
+        message (str): names the place, and what stands there.
+        reason (str): the same without place and value, by which ``on_bad_row: skip`` counts.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class UnusableExample(ValueError):
     """An example that can be left out without harm; the message is the reason, without numbers.
 

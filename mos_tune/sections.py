@@ -32,12 +32,15 @@ class DatasetSection:
         max_epochs (int | None): passes after which the dataset is exhausted. Default None: no end.
         packed (bool): put several examples into one training sequence. Default False.
         selection (str | None): a file that names the examples to train on. Default None: all.
+        on_bad_row (str): ``"stop"``, the default, or ``"skip"``: a row that cannot be read is left
+            out and counted.
     """
 
     builder: DictConfig
     max_epochs: int | None = None
     packed: bool = False
     selection: str | None = None
+    on_bad_row: str = "stop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +51,17 @@ class ValidationSection:
         every_n_steps (int): optimizer steps between two measurements.
         max_examples (int): of each dataset, the same ones every time.
         fraction (float | None): share of every dataset that is held out of training. Default None.
-        dataset (Mapping[str, DictConfig] | None): builders of held-out sets of their own, by the
-            training dataset's name, in place of ``fraction``. Default None.
+        dataset (Mapping[str, DatasetSection] | None): held-out sets of their own, by the training
+            dataset's name, in place of ``fraction``. Default None.
+        keep_twins (bool): train on a row also when the same row is held out, of its own dataset or
+            another. Default False: held-out losses are of what was not trained on.
     """
 
     every_n_steps: int
     max_examples: int
     fraction: float | None = None
-    dataset: Mapping[str, DictConfig] | None = None
+    dataset: Mapping[str, DatasetSection] | None = None
+    keep_twins: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +158,19 @@ def _dataset(name: Any, section: Any) -> DatasetSection:
     if selection is not None:
         _check_file(f"{key}.selection", selection)
     return DatasetSection(
-        builder=builder, max_epochs=max_epochs, packed=packed, selection=selection
+        builder=builder,
+        max_epochs=max_epochs,
+        packed=packed,
+        selection=selection,
+        on_bad_row=_on_bad_row(key, builder),
     )
+
+
+def _on_bad_row(key: str, builder: DictConfig) -> str:
+    value = builder.pop("on_bad_row", "stop")
+    if value not in ("stop", "skip"):
+        raise UserError(f"{key}.on_bad_row must be 'stop' or 'skip', got {value!r}")
+    return str(value)
 
 
 def _check_file(key: str, file: Any) -> None:
@@ -181,13 +198,26 @@ def _validation(section: Any, names: list[str]) -> ValidationSection | None:
         raise UserError(
             f"validation.dataset names {list(datasets)}, it must name the training datasets {names}"
         )
-    for name, one in (datasets or {}).items():
-        if OmegaConf.is_dict(one) and one.get("packed", False):
-            raise UserError(
-                f"validation.dataset.{name}.packed is True; held-out losses are of whole examples: "
-                "False"
-            )
-    return ValidationSection(**section)
+    keep_twins = section.get("keep_twins", False)
+    if not isinstance(keep_twins, bool):
+        raise UserError(f"validation.keep_twins must be True or False, got {keep_twins!r}")
+    return ValidationSection(
+        every_n_steps=section.every_n_steps,
+        max_examples=section.max_examples,
+        fraction=fraction,
+        dataset=datasets and {name: _held_out_set(name, one) for name, one in datasets.items()},
+        keep_twins=keep_twins,
+    )
+
+
+def _held_out_set(name: str, section: Any) -> DatasetSection:
+    key = f"validation.dataset.{name}"
+    if not OmegaConf.is_dict(section) or section.get("_component_") is None:
+        raise UserError(f"{key} needs a builder as _component_, got {section}")
+    builder = section.copy()
+    if builder.pop("packed", False):
+        raise UserError(f"{key}.packed is True; held-out losses are of whole examples: False")
+    return DatasetSection(builder=builder, on_bad_row=_on_bad_row(key, builder))
 
 
 def _checkpoint(section: Any) -> CheckpointSection | None:

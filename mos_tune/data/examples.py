@@ -9,7 +9,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mos_tune.datasets.rows import raw_row
+from mos_tune.datasets.rows import place_of, raw_row
 from mos_tune.errors import UserError
 from mos_tune.mixture import Sequences
 
@@ -81,9 +81,16 @@ class MixtureData:
 
 def cannot_be_read(key: str, dataset: Any, index: int, error: Exception) -> str:
     """Say which example cannot be read, why, and what stands there if that is known."""
-    message = f"{key}: example {index} cannot be read: {type(error).__name__}: {error}"
+    what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    message = f"{name_of(key, dataset, index, what)} cannot be read: {what}"
     try:
         row = repr(raw_row(dataset, index))
     except Exception:  # again the user's code; the message is about the first error
         return message
     return f"{message}; its row is {row if len(row) <= _LONGEST_ROW else row[:_LONGEST_ROW] + '…'}"
+
+
+def name_of(key: str, dataset: Any, index: int, said: str = "") -> str:
+    """Name an example, with its file and line if they are known and not ``said`` otherwise."""
+    place = place_of(dataset, index)
+    return f"{key}: example {index}" + ("" if place is None or place in said else f", {place},")

@@ -13,8 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets.exceptions import DatasetGenerationError
 
-def fault_of_files(section: Mapping[str, Any]) -> str | None:
+from mos_tune.datasets.text_files import TextRows
+from mos_tune.errors import UserError
+
+
+def fault_of_files(section: Mapping[str, Any], error: Exception | None = None) -> str | None:
     """Tell the first fault of the local files that a dataset's section names.
 
     The libraries that load them say less: often neither the file nor the line.
@@ -22,32 +27,56 @@ def fault_of_files(section: Mapping[str, Any]) -> str | None:
     Args:
         section (Mapping[str, Any]): with ``data_files``, as in ``datasets.load_dataset``, where
             ``source`` is the kind of file.
+        error (Exception | None): why the dataset cannot be built. Default None: not because of its
+            rows' columns and types, which are then not compared.
 
     Returns:
-        str | None: one clause that names the file, and the line if it is a JSON file; None if no
-            fault is found, or the files are not on this machine.
+        str | None: one clause that names the file, and the line of a row; None if no fault is
+            found, or the files are not on this machine.
     """
     source = section.get("source")
     if source not in ("json", "csv", "text", "parquet"):
         return None
-    for file in _paths(section.get("data_files")):
-        if "://" not in file and (fault := _fault(file, is_json=source == "json")):
+    files = [file for file in paths_in(section.get("data_files")) if "://" not in file]
+    for file in files:
+        if fault := _fault_of_path(file):
             return fault
-    return None
+    if source not in ("json", "csv"):
+        return None
+    delimiter = section.get("delimiter", section.get("sep", ",")) if source == "csv" else None
+    tables = []
+    for file in files:
+        for path in sorted(glob.glob(file, recursive=True)):
+            try:
+                rows = TextRows(path, path, delimiter=delimiter, field=section.get("field"))
+                if len(rows) == 0:
+                    return f"{path} holds blank lines only"
+                for index in range(len(rows)):
+                    _check_text(rows, index)
+            except UserError as fault:
+                return str(fault)
+            tables.append(rows)
+    if not _is_about_types(error):
+        return None
+    return _difference(tables) or (
+        f"datasets can make no table of {', '.join(files)}, though each row is whole; "
+        "mos_tune.datasets.instruction_dataset reads each row alone"
+    )
 
 
-def _paths(data_files: Any) -> Iterator[str]:
+def paths_in(data_files: Any) -> Iterator[str]:
+    """Give the paths and patterns of a section's ``data_files``, whatever its form."""
     if isinstance(data_files, str):
         yield data_files
     elif isinstance(data_files, Mapping):
         for part in data_files.values():
-            yield from _paths(part)
+            yield from paths_in(part)
     elif data_files is not None:
         for part in data_files:
-            yield from _paths(part)
+            yield from paths_in(part)
 
 
-def _fault(file: str, *, is_json: bool) -> str | None:
+def _fault_of_path(file: str) -> str | None:
     if glob.has_magic(file):
         if os.path.lexists(file):
             return f"the name {file} holds one of * ? [ ], which make it a pattern; rename it"
@@ -66,38 +95,45 @@ def _fault(file: str, *, is_json: bool) -> str | None:
             opened.read(1)
     except OSError as error:
         return f"{file} cannot be opened: {error.strerror}"
-    return _json_fault(path) if is_json and path.suffix in (".json", ".jsonl") else None
+    return None
 
 
-def _json_fault(path: Path) -> str | None:
-    with open(path, "rb") as file:
-        if file.read(1) == b"[":
-            return _text_fault(path.read_bytes(), str(path))
-        file.seek(0)
-        blank = True
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                blank = False
-                if fault := _text_fault(line.rstrip(), f"line {number} of {path}", rows=(dict,)):
-                    return fault
-    return f"{path} holds blank lines only" if blank else None
-
-
-def _text_fault(text: bytes, place: str, rows: tuple[type, ...] = (list,)) -> str | None:
+def _check_text(rows: TextRows, index: int) -> None:
     try:
-        value = json.loads(text.decode("utf-8-sig"))
         # A lone surrogate is valid JSON and no text.
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeDecodeError as error:
-        return f"{place} is not UTF-8: byte 0x{text[error.start]:02x} at position {error.start}"
+        json.dumps(rows[index], ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        return f"{place} is no text: {error.reason}"
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if list in rows else ""
-        reason = error.msg.removesuffix(" at")
-        return f"{place} is not valid JSON: {reason} at {line}column {error.colno}"
-    except RecursionError:
-        return f"{place} is nested too deeply"
-    if not isinstance(value, rows):
-        return f"{place} holds {type(value).__name__}, expected an object with the columns"
+        raise UserError(f"{rows.place(index)} is no text: {error.reason}") from error
+
+
+def _is_about_types(error: BaseException | None) -> bool:
+    while error is not None:
+        # pandas says the second of values that are not all of one type.
+        if isinstance(error, DatasetGenerationError) or "Expected object or value" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _difference(tables: list[TextRows]) -> str | None:
+    """Tell the first row whose columns, or the types of their values, are others than before."""
+    first: dict[str, tuple[type, str]] = {}
+    columns = set(tables[0][0]) if tables else set()
+    for rows in tables:
+        if set(rows[0]) != columns:
+            return (
+                f"{rows.name} has the columns {', '.join(rows[0])}, but {tables[0].name} has "
+                f"{', '.join(tables[0][0])}; files of one dataset have the same columns"
+            )
+    for rows in tables:
+        for index in range(len(rows)):
+            for column, value in rows[index].items():
+                if value is None:
+                    continue
+                kind, where = first.setdefault(column, (type(value), rows.place(index)))
+                if type(value) is not kind:
+                    return (
+                        f"{rows.place(index)}: {column} is {value!r:.60}, but {kind.__name__} in "
+                        f"{where}; mos_tune.datasets.instruction_dataset reads each row alone"
+                    )
     return None

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mos_tune.datasets.formats import TURN_KEYS, Layout
-from mos_tune.datasets.rows import text_in, value_of
+from mos_tune.datasets.rows import text_in, unexpected, value_of
 from mos_tune.datasets.sharegpt import ROLES as SHAREGPT_ROLES
-from mos_tune.errors import UnusableExample, UserError
+from mos_tune.errors import BadRow, UnusableExample
 from mos_tune.tokenizers import ChatMessage
 
 # "function" is the name that "tool" had in OpenAI's first format of calls.
@@ -59,7 +59,7 @@ def to_conversation(
 
     Raises:
         UnusableExample: if there is no answer, or what is no text in the place of one.
-        UserError: naming the column that holds something else than it should.
+        BadRow: naming the column that holds something else than it should.
     """
     columns, tools = layout.columns, None
     if layout.format in TURN_KEYS:
@@ -68,7 +68,7 @@ def to_conversation(
         if turns is None:
             raise UnusableExample("no turns")
         if not isinstance(turns, list):
-            raise UserError(f"{column} is {turns!r:.60}, expected a list of turns")
+            raise unexpected(column, turns, "a list of turns")
         messages = [
             _message(turn, f"turn {number} of {column}", *TURN_KEYS[layout.format])
             for number, turn in enumerate(turns, 1)
@@ -99,10 +99,10 @@ def _question_and_answer(row: Mapping[str, Any], columns: Mapping[str, str]) -> 
 
 def _message(turn: Any, place: str, role_key: str, text_key: str) -> ChatMessage:
     if not isinstance(turn, Mapping):
-        raise UserError(f"{place} is {turn!r:.60}, expected {role_key} and {text_key}")
+        raise unexpected(place, turn, f"{role_key} and {text_key}")
     name = turn.get(role_key)
     if not isinstance(name, str):
-        raise UserError(f"{role_key} of {place} is {name!r:.60}, expected a role")
+        raise unexpected(f"{role_key} of {place}", name, "a role")
     if name not in ROLES:
         raise UnusableExample(f"unknown role {name!r}")
     role = ROLES[name]
@@ -110,7 +110,8 @@ def _message(turn: Any, place: str, role_key: str, text_key: str) -> ChatMessage
     calls = _tool_calls(turn, place)
     if calls:
         if role != "assistant":
-            raise UserError(f"{place} has tool_calls and the role {name}, expected an assistant's")
+            message = f"{place} has tool_calls and the role {name}, expected an assistant's"
+            raise BadRow(message, "tool_calls of another role than the assistant's")
         more["tool_calls"] = calls
     text = _content(turn.get(text_key), f"{text_key} of {place}")
     if text is None and not calls:
@@ -118,7 +119,7 @@ def _message(turn: Any, place: str, role_key: str, text_key: str) -> ChatMessage
     weight = turn.get("weight")
     # True == 1, and text or a share of the loss would be passed over.
     if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
-        raise UserError(f"weight of {place} is {weight!r:.60}, expected 0 or 1")
+        raise unexpected(f"weight of {place}", weight, "0 or 1")
     return ChatMessage(role, text or "", masked=role != "assistant" or weight == 0, more=more)
 
 
@@ -127,11 +128,11 @@ def _content(content: Any, place: str) -> str | None:
     if content is None or isinstance(content, str):
         return None if content is None else text_in(content, place)
     if not isinstance(content, list):
-        raise UserError(f"{place} is {content!r:.60}, expected text or a list of parts")
+        raise unexpected(place, content, "text or a list of parts")
     texts = []
     for part in content:
         if not isinstance(part, Mapping):
-            raise UserError(f"{place} has the part {part!r:.60}, expected type and text")
+            raise unexpected(f"a part of {place}", part, "type and text")
         part_type, text = part.get("type"), part.get("text")
         if part_type not in _TEXT_PARTS or text is None:
             raise UnusableExample(f"a content part without text ({part_type})")
@@ -145,12 +146,12 @@ def _tool_calls(turn: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
         old = turn.get("function_call")
         calls = [] if old is None else [{"type": "function", "function": old}]
     if not isinstance(calls, list):
-        raise UserError(f"tool_calls of {place} is {calls!r:.60}, expected a list")
+        raise unexpected(f"tool_calls of {place}", calls, "a list")
     found = []
     for call in calls:
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise UserError(f"a tool call of {place} is {call!r:.60}, expected a named function")
+            raise unexpected(f"a tool call of {place}", call, "a named function")
         arguments = function.get("arguments")
         if isinstance(arguments, str):
             # OpenAI has them as text, chat templates expect the object.
@@ -171,9 +172,9 @@ def _tools(row: Mapping[str, Any], column: str | None) -> list[Any] | None:
         try:
             tools = json.loads(tools) if tools.strip() else None
         except ValueError as error:
-            raise UserError(f"{column} is {tools!r:.60}, expected a list of tools") from error
+            raise unexpected(str(column), tools, "a list of tools") from error
     if tools is not None and not isinstance(tools, list):
-        raise UserError(f"{column} is {tools!r:.60}, expected a list of tools")
+        raise unexpected(str(column), tools, "a list of tools")
     return tools or None
 
 

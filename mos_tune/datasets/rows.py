@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Subset
 from torchtune.data import CROSS_ENTROPY_IGNORE_IDX, Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.errors import UnusableExample, UserError
+from mos_tune.errors import BadRow, UnusableExample, UserError
 
 
 class Rows(Protocol):
@@ -89,6 +89,14 @@ def raw_row(dataset: Any, index: int) -> Any:
     return dataset._data[index]
 
 
+def place_of(dataset: Any, index: int) -> str | None:
+    """Tell in which file an example stands, and where there; None if that is not known."""
+    while isinstance(dataset, Subset):
+        dataset, index = dataset.dataset, dataset.indices[index]
+    rows: Any = getattr(dataset, "_data", None)
+    return str(rows.place(index)) if hasattr(rows, "place") else None
+
+
 def json_row(dataset: Any, index: int) -> Any:
     """Give :func:`raw_row` as it comes back from a JSON file.
 
@@ -105,10 +113,11 @@ def value_of(row: Mapping[str, Any], column: str) -> Any:
     """Give what a row has in a column.
 
     Raises:
-        UserError: if there is no such column.
+        BadRow: if there is no such column.
     """
     if column not in row:
-        raise UserError(f"there is no column {column}, but {', '.join(row) or 'none'}")
+        there = ", ".join(row) or "none"
+        raise BadRow(f"there is no column {column}, but {there}", f"no column {column}")
     return row[column]
 
 
@@ -116,7 +125,7 @@ def text_of(row: Mapping[str, Any], column: str) -> str:
     """Give a row's text without blanks around it; null is empty.
 
     Raises:
-        UserError: if it is something else than text.
+        BadRow: if it is something else than text.
     """
     value = value_of(row, column)
     return "" if value is None else text_in(value, column).strip()
@@ -130,15 +139,37 @@ def text_in(value: Any, place: str) -> str:
         place (str): where it stands there, for messages.
 
     Raises:
-        UserError: if it is no text, or half a character of UTF-16, which JSON can hold.
+        BadRow: if it is no text, or half a character of UTF-16, which JSON can hold.
     """
     if not isinstance(value, str):
-        raise UserError(f"{place} is {value!r:.60}, expected text")
+        raise unexpected(place, value, "text")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{place} is no text: {error.reason}") from error
+        message = f"{place} is no text: {error.reason}"
+        raise BadRow(message, "half a character") from error
     return value
+
+
+def unexpected(place: str, value: Any, wanted: str) -> BadRow:
+    """Make the error that something else stands where ``wanted`` is expected."""
+    message = f"{place} is {value!r:.60}, expected {wanted}"
+    return BadRow(message, f"{_kind(value)} where {wanted} is expected")
+
+
+def _kind(value: Any) -> str:
+    """Name what JSON and CSV files can hold as they do."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return f"a {type(value).__name__}"
 
 
 def prompt_and_response(prompt: str, response: str) -> list[Message]:

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 from torchtune.data import Message
 from torchtune.modules.transforms.tokenizers import ModelTokenizer
 
-from mos_tune.datasets.rows import RowsDataset, text_in, value_of
+from mos_tune.datasets.rows import RowsDataset, text_in, unexpected, value_of
 from mos_tune.datasets.sampled import check_fraction, keep_fraction
 from mos_tune.datasets.sources import load_rows
-from mos_tune.errors import UnusableExample, UserError
+from mos_tune.errors import UnusableExample
 
 ROLES = {
     "system": "system",
@@ -87,10 +87,10 @@ def conversation_to_messages(conversation: Sequence[Mapping[str, Any]] | None) -
 
     Raises:
         UnusableExample: if nothing of that form can be had.
-        UserError: if it is no list of turns, or a turn is no text.
+        BadRow: if it is no list of turns, or a turn is no text.
     """
     if conversation is not None and not isinstance(conversation, list):
-        raise UserError(f"conversations is {conversation!r}, expected a list of turns")
+        raise unexpected("conversations", conversation, "a list of turns")
     turns = [_turn(turn) for turn in conversation or []]
     system = turns[:1] if turns and turns[0][0] == "system" else []
     turns = turns[len(system) :]
@@ -112,7 +112,7 @@ def conversation_to_messages(conversation: Sequence[Mapping[str, Any]] | None) -
 
 def _turn(turn: Any) -> tuple[str, str]:
     if not isinstance(turn, Mapping):
-        raise UserError(f"a turn is {turn!r}, expected from and value")
+        raise unexpected("a turn", turn, "from and value")
     role, text = turn.get("from"), turn.get("value")
     if role is None or text is None:
         raise UnusableExample("a turn without from or value")

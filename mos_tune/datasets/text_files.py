@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mos_tune.errors import UserError
+from mos_tune.errors import BadRow, UserError
 
 BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n" + BOM
@@ -121,7 +121,8 @@ class _CsvRow:
         lines = io.StringIO(text.decode(), newline="")
         values = next(csv.reader(lines, delimiter=self._delimiter, strict=True))
         if len(values) != len(self._header):
-            raise UserError(f"has {len(values)} values, the header has {len(self._header)} columns")
+            message = f"has {len(values)} values, the header has {len(self._header)} columns"
+            raise BadRow(message, "more or fewer values than columns")
         return dict(zip(self._header, values, strict=True))
 
 
@@ -159,11 +160,13 @@ def _csv_spans(file: BinaryIO, name: str, delimiter: str) -> tuple[list[str], li
 
 def _json_row(text: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(text.decode("utf-8-sig"))
+        row = json.loads(text.decode("utf-8-sig").rstrip("\r\n"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise UserError(_reason(error)) from error
+        kind = "no UTF-8" if isinstance(error, UnicodeDecodeError) else "no JSON"
+        raise BadRow(_reason(error), kind) from error
     if not isinstance(row, dict):
-        raise UserError(f"holds {type(row).__name__}, expected an object with the columns")
+        message = f"holds {type(row).__name__}, expected an object with the columns"
+        raise BadRow(message, "no object with the columns")
     return row
 
 

@@ -10,6 +10,7 @@ from mos_tune.tokenizers.characters import CharTokenizer
 from mos_tune.tokenizers.chat_message import ChatMessage
 from mos_tune.tokenizers.chat_template import ChatTemplate, ConversationRefused
 from mos_tune.tokenizers.hf_chat import HFChatTokenizer
+from mos_tune.tokenizers.qwen2 import qwen2_tokenizer
 
 __all__ = [
     "CharTokenizer",
@@ -17,4 +18,5 @@ __all__ = [
     "ChatTemplate",
     "ConversationRefused",
     "HFChatTokenizer",
+    "qwen2_tokenizer",
 ]

@@ -17,7 +17,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mos_tune.base_checkpoint import check_base_checkpoint, fingerprint, weight_files
-from mos_tune.components import build, is_off, try_components
+from mos_tune.components import build, build_without_weights, is_off, try_components
+from mos_tune.data.limits import ModelLimits
 from mos_tune.data.load import load_data
 from mos_tune.data.packing import pack_sizes, training_sequences
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
@@ -63,7 +64,9 @@ def plan_run(
     check_base_checkpoint(cfg.checkpointer)
     tokenizer = build("tokenizer", cfg.tokenizer)
     build("checkpointer", cfg.checkpointer, should_load_recipe_state=resume)
-    data = load_data(sections, tokenizer, seed)
+    limits = ModelLimits.of(build_without_weights(cfg))
+    data = load_data(sections, tokenizer, seed, limits)
+    limits.check_tokenizer(tokenizer, data.packed)
     sequences = training_sequences(data, getattr(tokenizer, "max_seq_len", None))
     sizes = {name: len(one) for name, one in sequences.items()}
     world_size, _ = get_world_size_and_rank()

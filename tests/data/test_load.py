@@ -82,7 +82,7 @@ def test_an_unreadable_example_is_named():
 
 
 def test_what_is_left_out_is_neither_trained_on_nor_held_out():
-    rows = [{"tokens": [1, 9], "labels": [-100, 9 if i % 2 else -100]} for i in range(40)]
+    rows = [{"tokens": [1, 9 + i], "labels": [-100, 9 + i if i % 2 else -100]} for i in range(40)]
     dataset = {"_component_": "helpers.components.rows_dataset", "rows": rows}
     validation = {"every_n_steps": 1, "fraction": 0.2, "max_examples": 3}
     cfg = OmegaConf.create({"dataset": {"a": dataset}, "validation": validation})

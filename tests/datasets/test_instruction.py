@@ -429,7 +429,7 @@ def test_a_question_or_an_answer_that_is_not_there_is_left_out(tmp_path, column,
         ),
         (says(("user", "q"), ("assistant", False)), "content of turn 2 .* is False, expected text"),
         (says(("user", "q"), ("assistant", {"text": "a"})), "content of turn 2 of messages is {"),
-        (says(("user", ["q"]), ("assistant", "a")), "has the part 'q', expected type and text"),
+        (says(("user", ["q"]), ("assistant", "a")), "a part of .* is 'q', expected type and text"),
         (
             says(("user", "q"), ("assistant", [{"type": "text", "text": 4}])),
             "a part's text in content of turn 2 of messages is 4, expected text",

@@ -34,6 +34,7 @@ def test_a_good_config_gets_to_the_model(settings):
 
 SKILL = "mos_tune.datasets.skill_dataset"
 SCHEDULE = "mos_tune.training.get_linear_schedule_with_warmup"
+PATTERNS = [[1 + int(bit) for bit in f"{k:06b}"] for k in range(60)]
 BAD = {
     "no dataset": ({"dataset": {}}, "dataset names no dataset"),
     "one dataset without a name": (
@@ -63,6 +64,88 @@ BAD = {
         "dataset.copy .*open_ended.*: OSError: no file a.json",
     ),
     "packed": ({"dataset.copy.packed": "yes"}, "dataset.copy.packed must be .*, got 'yes'"),
+    "what to do with bad rows": (
+        {"dataset.copy.on_bad_row": "ignore"},
+        "dataset.copy.on_bad_row must be 'stop' or 'skip', got 'ignore'",
+    ),
+    "bad rows as a truth": ({"dataset.copy.on_bad_row": True}, "on_bad_row must be .* got True"),
+    "what to do with bad rows that are held out": (
+        {
+            "validation.fraction": None,
+            "validation.dataset": {
+                name: {"_component_": SKILL, "skill": "copy", "size": 9, "on_bad_row": "stopp"}
+                for name in ("count", "copy", "sort", "reverse")
+            },
+        },
+        "validation.dataset.count.on_bad_row must be 'stop' or 'skip', got 'stopp'",
+    ),
+    "examples longer than the model": (
+        {"tokenizer.max_seq_len": None, "model.max_seq_len": 20},
+        "dataset.count: example 0 has .. tokens, more than the model's max_seq_len 20; .* also "
+        "dataset.copy: example 0 has",
+    ),
+    "packs longer than the model": (
+        {"tokenizer.max_seq_len": 512, "dataset.copy.packed": True},
+        "dataset.copy.packed is True, and packs have tokenizer.max_seq_len 512 tokens, more than "
+        "the model's max_seq_len",
+    ),
+    "a token outside the embedding": (
+        {"model.vocab_size": 50},
+        r"dataset.count: example 0 has the token \d+, outside the model's embedding, .* 50 tokens",
+    ),
+    "padding outside the embedding": (
+        {
+            "dataset": {
+                "a": {
+                    "_component_": "helpers.components.rows_dataset",
+                    "rows": [{"tokens": row, "labels": row} for row in PATTERNS],
+                }
+            },
+            "model.vocab_size": 3,
+        },
+        "tokenizer pads with token 3, but the model's embedding has 3 tokens",
+    ),
+    "a negative token": (
+        {
+            "dataset.copy": {
+                "_component_": "helpers.components.rows_dataset",
+                "rows": [{"tokens": [1, -5, 9], "labels": [1, 8, 9]}],
+            }
+        },
+        "dataset.copy: example 0 has the token -5, outside the model's embedding",
+    ),
+    "a label outside the embedding": (
+        {
+            "dataset.copy": {
+                "_component_": "helpers.components.rows_dataset",
+                "rows": [{"tokens": [1, 5, 9], "labels": [1, 8, -1]}],
+            }
+        },
+        "dataset.copy: example 0 has the label -1, outside the model's embedding",
+    ),
+    "another number of labels": (
+        {
+            "dataset.copy": {
+                "_component_": "helpers.components.rows_dataset",
+                "rows": [{"tokens": [1, 5, 9], "labels": [1, 8]}],
+            }
+        },
+        "dataset.copy: example 0 has 3 tokens and 2 labels",
+    ),
+    "twins as text": (
+        {"validation.keep_twins": "yes"},
+        "validation.keep_twins must be True or False, got 'yes'",
+    ),
+    "all examples held out elsewhere": (
+        {
+            "validation.fraction": None,
+            "validation.dataset": {
+                name: {"_component_": SKILL, "skill": "copy", "size": 60}
+                for name in ("count", "copy", "sort", "reverse")
+            },
+        },
+        "dataset.copy: all of its 60 training examples are also held out; .*keep_twins: True",
+    ),
     "a selection that is no text": (
         {"dataset.copy.selection": ["a.jsonl"]},
         r"dataset.copy.selection must be the path of a file .*, got \['a.jsonl'\]",
@@ -133,7 +216,7 @@ BAD = {
     ),
     "unknown validation key": (
         {"validation.every": 1},
-        "validation.every is no option; there are every_n_steps, fraction, dataset, max_examples",
+        "validation.every is no option; there are every_n_steps, .*, max_examples, keep_twins",
     ),
     "cold": ({"sampler.temperature": 0}, "sampler.temperature must be .*above 0.* got 0"),
     "draws": ({"sampler.draw": "token"}, "sampler.draw must be 'example' or 'batch', got 'token'"),
