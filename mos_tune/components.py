@@ -86,11 +86,11 @@ def build(key: str, section: Any, *args: Any, **kwargs: Any) -> Any:
         raise UserError(f"{key} ({path}): {_with_causes(error)}") from error
 
 
-def build_without_weights(section: DictConfig) -> nn.Module:
+def build_without_weights(cfg: DictConfig) -> nn.Module:
     """Build the model as a shape alone.
 
     Args:
-        section (DictConfig): the config's ``model``.
+        cfg (DictConfig): the run's config, checked.
 
     Returns:
         nn.Module: on the meta device.
@@ -99,7 +99,7 @@ def build_without_weights(section: DictConfig) -> nn.Module:
         UserError: if it does not take its options.
     """
     with torch.device("meta"):
-        model: nn.Module = build("model", section)
+        model: nn.Module = build("model", cfg.model)
     return model
 
 

@@ -22,9 +22,8 @@ from torchtune.modules import TransformerDecoder
 from tqdm import tqdm
 
 from mos_tune.base_checkpoint import fingerprint, weight_files
-from mos_tune.components import build, build_without_weights
+from mos_tune.components import build
 from mos_tune.data.examples import Examples
-from mos_tune.data.limits import ModelLimits
 from mos_tune.data.load import load_data
 from mos_tune.distributed import gather, get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
@@ -95,8 +94,7 @@ class SelectionRecipe:
         checkpointer = build("checkpointer", scoring.checkpointer) if scores else None
         without_validation = OmegaConf.merge(cfg, {"validation": None})
         assert isinstance(without_validation, DictConfig)
-        limits = ModelLimits.of(build_without_weights(scoring.model)) if scores else None
-        self._data = load_data(without_validation, self._tokenizer, options.seed, limits)
+        self._data = load_data(without_validation, self._tokenizer, options.seed)
         for key, value in self._data.fingerprints.items():
             if value is None:
                 raise UserError(f"{key} gives another example each time; it has no fixed selection")

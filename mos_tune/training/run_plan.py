@@ -59,7 +59,7 @@ def plan_run(cfg: DictConfig, *, seed: int, epochs: int, resume: bool) -> Recipe
     check_files(cfg)
     tokenizer = build("tokenizer", cfg.tokenizer)
     build("checkpointer", cfg.checkpointer, should_load_recipe_state=resume)
-    limits = ModelLimits.of(build_without_weights(cfg.model))
+    limits = ModelLimits.of(build_without_weights(cfg))
     data = load_data(cfg, tokenizer, seed, limits)
     limits.check_tokenizer(tokenizer, data.packed)
     sequences = training_sequences(data, getattr(tokenizer, "max_seq_len", None))
