@@ -7,15 +7,13 @@
 """An answer that says nothing is told by every tokenizer, and what its header is made of."""
 
 import base64
-import json
 
 import numpy as np
 import pytest
-from helpers.hf_tokenizers import CHATML, write_tokenizer
+from helpers.hf_tokenizers import CHATML, write_qwen2, write_tokenizer
 from torchtune.data import Message
 from torchtune.models.llama3 import llama3_tokenizer
 from torchtune.models.qwen2 import qwen2_tokenizer as torchtunes_qwen2_tokenizer
-from torchtune.models.qwen2._tokenizer import bytes_to_unicode
 
 from mos_tune.data.blank_answers import BLANK, CUT_OFF, Answers, say_if_end_is_masked
 from mos_tune.tokenizers import CharTokenizer, HFChatTokenizer, qwen2_tokenizer
@@ -28,19 +26,12 @@ def llama3(path, max_seq_len=None):
     return llama3_tokenizer(str(file), max_seq_len=max_seq_len)
 
 
-def qwen2_files(path):
-    vocabulary = {character: i for i, character in enumerate(bytes_to_unicode().values())}
-    (path / "vocab.json").write_text(json.dumps(vocabulary))
-    (path / "merges.txt").write_text("#version: 0.2\n")
-    return str(path / "vocab.json"), str(path / "merges.txt")
-
-
 def qwen2(path, max_seq_len=None):
-    return qwen2_tokenizer(*qwen2_files(path), max_seq_len=max_seq_len)
+    return qwen2_tokenizer(*write_qwen2(path), max_seq_len=max_seq_len)
 
 
 def torchtunes_qwen2(path, max_seq_len=None):
-    return torchtunes_qwen2_tokenizer(*qwen2_files(path), max_seq_len=max_seq_len)
+    return torchtunes_qwen2_tokenizer(*write_qwen2(path), max_seq_len=max_seq_len)
 
 
 def chatml(path, max_seq_len=None):
@@ -90,21 +81,6 @@ def test_an_answer_of_which_only_the_header_is_left_is_cut_off(tmp_path, make):
     assert (cut != -100).any() and answers.useless(cut) == CUT_OFF
     tokenizer.max_seq_len += 2
     assert answers.useless(labels_of(tokenizer, "abc")) is None
-
-
-@pytest.mark.parametrize("answer", ["a", "a long answer", ""])
-def test_qwens_end_token_is_trained_on_with_and_without_a_length(tmp_path, answer):
-    whole = qwen2(tmp_path)
-    expected = labels_of(whole, answer, answer)
-    assert expected[-1] == whole.eos_id
-    assert (labels_of(torchtunes_qwen2(tmp_path), answer, answer) == expected).all()
-    for length in (len(expected), len(expected) + 1, 2048):
-        assert (labels_of(qwen2(tmp_path, length), answer, answer) == expected).all()
-        assert labels_of(torchtunes_qwen2(tmp_path, length), answer, answer)[-1] == -100
-    # One that is cut off does not end there.
-    cut = labels_of(qwen2(tmp_path, len(expected) - 1), answer, answer)
-    assert (cut == labels_of(torchtunes_qwen2(tmp_path, len(expected) - 1), answer, answer)).all()
-    assert cut[-1] == -100
 
 
 @pytest.mark.parametrize("max_seq_len", [None, 2048])

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torchtune.models.qwen2._tokenizer import bytes_to_unicode
 
 CHATML = """{% for message in messages %}
 {% if loop.first and message['role'] != 'system' %}<|im_start|>system
@@ -45,3 +46,11 @@ def write_tokenizer(directory: Path, template: str | None, **config: object) -> 
     }
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
     return directory
+
+
+def write_qwen2(directory: Path) -> tuple[str, str]:
+    """Write the vocabulary of single bytes, and its merges, of which there are none."""
+    vocabulary = {character: i for i, character in enumerate(bytes_to_unicode().values())}
+    (directory / "vocab.json").write_text(json.dumps(vocabulary))
+    (directory / "merges.txt").write_text("#version: 0.2\n")
+    return str(directory / "vocab.json"), str(directory / "merges.txt")
