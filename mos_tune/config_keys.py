@@ -47,6 +47,7 @@ def _is_used(cfg: DictConfig, key: Any) -> bool:
 
 def _nearest(cfg: DictConfig, key: str, known: Collection[str]) -> str:
     # A key at the wrong place, such as lr, or a misspelt one.
-    near = [f"{name}.{key}" for name, one in cfg.items() if OmegaConf.is_dict(one) and key in one]
+    sections = {str(name): one for name, one in cfg.items() if OmegaConf.is_dict(one)}
+    near = [f"{name}.{key}" for name, one in sections.items() if key in one]
     near = near or get_close_matches(key, known, n=1)
     return f" (the nearest is {' or '.join(near)})" if near else ""

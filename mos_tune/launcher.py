@@ -131,7 +131,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     with tempfile.TemporaryDirectory(prefix="mos-tune-") as folder:
         os.environ[endings.FOLDER] = folder
         # torchrun's own handler raises at every signal, and so would leave workers that are saving.
-        torchrun._terminate_process_handler = _Signals(Path(folder))
+        vars(torchrun)["_terminate_process_handler"] = _Signals(Path(folder))
         try:
             run_workers(options)
         except ChildFailedError as error:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import DictConfig
+from omegaconf.errors import KeyValidationError
 from torchtune.config._parse import TuneRecipeArgumentParser
 from torchtune.config._utils import _merge_yaml_and_cli_args
 
@@ -30,15 +31,16 @@ def read_config(arguments: Sequence[str]) -> DictConfig:
         arguments (Sequence[str]): the command line.
 
     Raises:
-        UserError: if there is nothing of that name to leave out, or a top-level key is no text.
+        UserError: if there is nothing of that name to leave out, or a key is no text.
         ValueError: as torchtune raises it, for what it cannot read.
     """
     try:
         given, overrides = TuneRecipeArgumentParser().parse_known_args(list(arguments))
-    except TypeError as error:
+    except (TypeError, KeyValidationError) as error:
+        said = str(error).splitlines()[0]
         raise UserError(
-            "a top-level key of the config is no text: YAML reads a bare no, off, on, yes, true or "
-            f"number as a value; quote it ({error})"
+            "a key of the config is no text: YAML reads a bare no, off, on, yes, true, null or "
+            f"number as a value; quote it ({said})"
         ) from error
     config = vars(given)
     kept = []
@@ -69,7 +71,7 @@ def _remove(config: dict[str, Any], path: str) -> None:
     for key in parents:
         parent = parent.get(key) if isinstance(parent, Mapping) else None
     if not isinstance(parent, dict) or last not in parent:
-        there = [key for key in parent if isinstance(key, str)] if parent else []
+        there = [key for key in parent if isinstance(key, str)] if isinstance(parent, dict) else []
         near = [".".join([*parents, key]) for key in get_close_matches(last, there, n=1)]
         hint = f"; the nearest is {near[0]}" if near else ""
         raise UserError(f"the config has no {path} to leave out{hint}")

@@ -68,7 +68,8 @@ def test_all_else_is_as_in_torchtune():
     assert read() == OmegaConf.load(TINY)
 
 
-def test_a_top_level_key_that_is_no_text_is_said(tmp_path):
-    (tmp_path / "a.yaml").write_text("on: 1\nepochs: 2\n")
-    with pytest.raises(UserError, match="a top-level key of the config is no text: YAML .*quote"):
+@pytest.mark.parametrize("text", ["on: 1", "epochs: {null: 2}"])
+def test_a_key_that_is_no_text_is_said(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError, match="a key of the config is no text: YAML reads .*; quote it"):
         read(file=tmp_path / "a.yaml")

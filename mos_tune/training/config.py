@@ -29,9 +29,9 @@ _REQUIRED = (
 STOCK_KEYS = (
     "ac_mode ac_option batch_size checkpointer clip_grad_norm collate_fn compile "
     "cudnn_deterministic_mode custom_sharded_layers dataset device dtype "
-    "enable_activation_checkpointing enable_activation_offloading enable_async_checkpointing epochs "
-    "fsdp_cpu_offload fsdp_reshard_after_forward gradient_accumulation_steps log_every_n_steps "
-    "log_level log_peak_memory_stats loss low_cpu_ram lr_scheduler max_steps_per_epoch "
+    "enable_activation_checkpointing enable_activation_offloading enable_async_checkpointing "
+    "epochs fsdp_cpu_offload fsdp_reshard_after_forward gradient_accumulation_steps "
+    "log_every_n_steps log_peak_memory_stats loss low_cpu_ram lr_scheduler max_steps_per_epoch "
     "metric_logger model optimizer optimizer_in_bwd output_dir profiler resume_from_checkpoint "
     "save_adapter_weights_only seed shuffle tensor_parallel_dim tensor_parallel_plan tokenizer"
 ).split()

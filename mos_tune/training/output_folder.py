@@ -175,8 +175,8 @@ class OutputFolder:
         doomed = [path.resolve() for path in [*self._left(), *self._all_steps()]]
         base = Path(self._cfg.checkpointer.checkpoint_dir)
         for key, value in _texts(OmegaConf.to_container(self._cfg, resolve=True)):
-            for path in (Path(value).resolve(), (base / value).resolve()):
-                for one in filter(path.is_relative_to, doomed):
+            for path in (one for one in (Path(value), base / value) if one.exists()):
+                for one in filter(path.resolve().is_relative_to, doomed):
                     raise UserError(f"overwrite is True and removes {one}, but {key} is {value}")
 
     def _has_ended(self) -> bool:

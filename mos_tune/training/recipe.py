@@ -333,9 +333,7 @@ class MixtureRecipe:
             return
         mixture = self._controller.state_dict
         is_last = step == self._plan.total_steps
-        asked = self._saving.save(
-            step, self._model, self._optimizers(), mixture, is_last=is_last
-        )
+        asked = self._saving.save(step, self._model, self._optimizers(), mixture, is_last=is_last)
         if asked is not None:
             if get_world_size_and_rank()[1] == 0:
                 said = f"mos-tune stopped by {asked.name} after step {step}, which is saved"

@@ -24,8 +24,8 @@ from mos_tune.training.preemption import Preemption
 class StepSaving:
     """Save model, optimizer and mixture every so many steps, and find them again.
 
-    From its making on, SIGTERM, SIGINT and SIGHUP are wishes to stop; all else is called on all ranks alike, once there
-    is a process group.
+    From its making on, SIGTERM, SIGINT and SIGHUP are wishes to stop; all else is called on all
+    ranks alike, once there is a process group.
 
     Args:
         section (CheckpointSection): the config's.

@@ -289,7 +289,10 @@ BAD = {
         {"gradient_accumulation_step": 4},
         r"^gradient_accumulation_step \(the nearest is gradient_accumulation_steps\)",
     ),
-    "an option outside its section": ({"lr": 1e-9}, r"^lr \(the nearest is optimizer.lr\) is a key"),
+    "an option outside its section": (
+        {"lr": 1e-9},
+        r"^lr \(the nearest is optimizer.lr\) is a key",
+    ),
     "the same in several sections": (
         {"max_seq_len": 9},
         r"^max_seq_len \(the nearest is tokenizer.max_seq_len or model.max_seq_len\)",
@@ -327,10 +330,6 @@ BAD = {
     "a third logger that is not installed": (
         {"metric_logger": {"_component_": "torchtune.training.metric_logging.CometLogger"}},
         "metric_logger torchtune.*CometLogger needs the package comet_ml, which is not installed",
-    ),
-    "a logger's unknown option": (
-        {"metric_logger": {"_component_": "torchtune.training.metric_logging.StdoutLogger", "x": 1}},
-        "metric_logger.x is no option of torchtune.training.metric_logging.StdoutLogger, .* none",
     ),
     "a logger that cannot start": (
         {"metric_logger.log_dir": "/dev/null/logs"},
@@ -375,7 +374,7 @@ def test_a_name_that_would_break_metrics_or_overrides_is_refused(settings, name)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["no", "off", "on", "1", "1.5", "null"])
+@pytest.mark.parametrize("name", ["no", "off", "on", "yes", "1"])
 def test_a_name_that_yaml_takes_for_something_else_is_to_be_quoted(settings, name):
     text = f"{{skill: copy, size: 60, _component_: {SKILL}}}"
     settings["dataset"] = OmegaConf.create(f"{name}: {text}")
@@ -394,9 +393,9 @@ def test_a_name_that_makes_no_file_is_refused(settings):
 
 
 def test_what_another_value_uses_is_no_unknown_key(settings):
-    settings |= {"data_dir": "data", "used": {"deep": ["copy"]}, "which": "data"}
+    settings |= {"data_dir": "data", "used": {"deep": ["copy"]}}
     settings["dataset"]["copy"]["skill"] = "${used.deep[0]}"
-    settings["metric_logger"]["filename"] = "${${which}_dir}.txt"
+    settings["metric_logger"]["filename"] = "${oc.select:data_dir,logs}.txt"
     with pytest.raises(ModelIsLoaded):
         check(settings)
 

@@ -37,8 +37,9 @@ def keys_read(file):
             yield node.slice.value
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr == "get" and _is_config(node.func.value):
-                key = node.args[0]
-                yield key.value if isinstance(key, ast.Constant) else {"PROFILER_KEY": PROFILER_KEY}[key.id]
+                yield {"PROFILER_KEY": PROFILER_KEY}.get(ast.unparse(node.args[0])) or node.args[
+                    0
+                ].value
 
 
 def _is_config(node):
@@ -59,7 +60,7 @@ def test_the_configs_that_torchtune_has_for_them_are_all_of_known_keys(file):
     ends = {"distributed": "", "single_device": "_single_device"}[where]
     unknown = {
         config.name: keys
-        for config in RECIPES.glob(f"configs/*/*_{kind}{ends}.yaml")
+        for config in RECIPES.glob(f"configs/*/*[0-9]B_{kind}{ends}.yaml")
         if (keys := set(yaml.safe_load(config.read_text())) - set(STOCK_KEYS))
     }
     assert unknown == {}
