@@ -17,7 +17,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 run: $(READY)
-	$(VENV)/bin/mos-tune run --nproc_per_node 2 $(RECIPE) --config tiny_llama3_mos
+	$(VENV)/bin/mos-tune run --nproc_per_node 2 $(RECIPE) --config tiny_llama3_mos overwrite=True
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile

@@ -92,7 +92,7 @@ class Life:
 
     def resumed_from(self) -> int:
         """Give the step this start went on from, 0 for the beginning."""
-        found = re.search(r"Going on from \S*/step_(\d+)", self.output())
+        found = re.search(r"Resuming from \S*/step_(\d+)", self.output())
         return int(found[1]) if found else 0
 
 

@@ -6,4 +6,9 @@
 
 """Fine-tune LLMs on a learned mixture of instruction datasets with torchtune."""
 
+import os
+
 __version__ = "0.1.0"
+
+PARENT_PID = os.getppid()
+"""The process that started this one, noted before torch is imported, which takes a while."""

@@ -11,13 +11,17 @@ torchrun itself ends in a traceback and code 1, whatever its workers did.
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from torch.distributed import DistError
+from torch.distributed.elastic.multiprocessing import api as torchrun
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousError
@@ -29,7 +33,9 @@ from mos_tune.endings import RESUMABLE, Ending
 from mos_tune.errors import UserError
 from mos_tune.shipped import CLONE, CONFIGS, RECIPES
 
-_RESUMES = f"mos-tune: stopped by SIGTERM; resume_from_checkpoint=True resumes: code {RESUMABLE}"
+_RESUMES = "mos-tune: stopped by {}; resume_from_checkpoint=True resumes: code " + str(RESUMABLE)
+
+_ONE_PRESS = 0.5  # seconds; some programs that start others pass on what these get anyway
 
 _AT_ONCE = 2  # seconds; torchrun kills what does not end by itself after 30
 
@@ -54,9 +60,9 @@ examples:
         full_finetune_mos_distributed --config llama3_8B_mos
 
 exit codes:
-  0 at the end of the run; 75 if SIGTERM stopped it and the same command resumes it (a checkpoint
-  section and resume_from_checkpoint=True); otherwise that of the worker which failed first, and
-  128 + N if signal N killed it"""
+  0 at the end of the run; 75 if SIGTERM, SIGINT (Ctrl-C) or SIGHUP stopped it and the same command
+  resumes it (a checkpoint section and resume_from_checkpoint=True); otherwise that of the worker
+  which failed first, and 128 + N if signal N killed it; a second Ctrl-C ends it at once"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -124,17 +130,41 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     """Run the workers, and say how that ended: a line, empty at a run's end, and the exit code."""
     with tempfile.TemporaryDirectory(prefix="mos-tune-") as folder:
         os.environ[endings.FOLDER] = folder
+        # torchrun's own handler raises at every signal, and so would leave workers that are saving.
+        vars(torchrun)["_terminate_process_handler"] = _Signals(Path(folder))
         try:
             run_workers(options)
         except ChildFailedError as error:
             return of_failures(error.failures, endings.read(Path(folder)))
         except SignalException as error:
-            # Any number of signals are one wish, and torchrun's handler would raise in here.
-            signal.signal(error.sigval, signal.SIG_IGN)
             return of_signal(error.sigval, endings.read(Path(folder)))
         except (RendezvousError, DistError, ValueError) as error:
             return f"mos-tune: torchrun cannot start: {' '.join(str(error).split())}", 1
     return "", 0
+
+
+class _Signals:
+    """What the launcher does at a signal: the first is passed on, and a second Ctrl-C ends all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._first: float | None = None
+        # As after nohup, which torchrun would undo.
+        self._ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number)
+        if name is signal.SIGHUP and self._ignores_hangup:
+            return
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            raise SignalException(f"got {name.name}", sigval=name)
+        if name is signal.SIGINT and now > self._first + _ONE_PRESS:
+            # print could meet itself here, in the middle of another print.
+            os.write(sys.stderr.fileno(), b"\nmos-tune stopped by a second SIGINT\n")
+            shutil.rmtree(self._folder, ignore_errors=True)
+            os._exit(128 + number)  # the workers see it, and end
 
 
 def of_failures(failures: Mapping[int, ProcessFailure], left: Sequence[Ending]) -> tuple[str, int]:
@@ -148,7 +178,7 @@ def of_failures(failures: Mapping[int, ProcessFailure], left: Sequence[Ending]) 
         tuple[str, int]: a line for the user, and the exit code.
     """
     if any(failure.exitcode == RESUMABLE for failure in failures.values()):
-        return _RESUMES, RESUMABLE
+        return _RESUMES.format("a signal"), RESUMABLE
     # torchrun ends the ranks that are left: those failures follow from the first.
     start = min(failure.timestamp for failure in failures.values())
     first = {rank: one for rank, one in failures.items() if one.timestamp <= start + _AT_ONCE}
@@ -187,7 +217,7 @@ def of_signal(number: signal.Signals, left: Sequence[Ending]) -> tuple[str, int]
     """
     codes = [one.code for one in left]
     if RESUMABLE in codes:
-        return _RESUMES, RESUMABLE
+        return _RESUMES.format(number.name), RESUMABLE
     if codes and not any(codes) and None not in codes:
         return "", 0
     line = f"mos-tune stopped by {number.name}; nothing was saved after it"

@@ -22,6 +22,10 @@ from mos_tune.errors import UserError, check_whole, is_number
 # A dot, "=" or bracket has a meaning in overrides, "/" in the names of metrics.
 _NAME = re.compile(r"[^\s./=\[\]{}$]+( +[^\s./=\[\]{}$]+)*")
 
+_LONGEST = 200
+
+_QUOTE = 'quote it, as in "no": {_component_: ...}'
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSection:
@@ -70,11 +74,12 @@ class CheckpointSection:
 
     Attributes:
         every_n_steps (int): optimizer steps between two checkpoints.
-        keep_last (int): complete checkpoints to keep; older ones are deleted.
+        keep_last (int): complete checkpoints to keep; older ones are deleted. Default 2: one may be
+            damaged.
     """
 
     every_n_steps: int
-    keep_last: int
+    keep_last: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +93,7 @@ class Sections:
         log_examples (bool): write the ids of every step's examples. Default False.
         timeout_seconds (int): how long ranks wait for each other. Default 600: NCCL's own; gloo's
             would be half an hour.
+        overwrite (bool): remove what an earlier run has left in ``output_dir``. Default False.
     """
 
     datasets: Mapping[str, DatasetSection]
@@ -95,6 +101,7 @@ class Sections:
     checkpoint: CheckpointSection | None
     log_examples: bool = False
     timeout_seconds: int = 600
+    overwrite: bool = False
 
 
 def read_sections(cfg: Mapping[str, Any]) -> Sections:
@@ -107,17 +114,24 @@ def read_sections(cfg: Mapping[str, Any]) -> Sections:
         UserError: naming the first key found wrong, and its value.
     """
     datasets = read_datasets(cfg.get("dataset"))
-    log_examples = cfg.get("log_examples", False)
-    if not isinstance(log_examples, bool):
-        raise UserError(f"log_examples must be True or False, got {log_examples!r}")
+    for key in ("log_examples", "overwrite"):
+        if not isinstance(cfg.get(key, False), bool):
+            raise UserError(f"{key} must be True or False, got {cfg.get(key)!r}")
+    overwrite = cfg.get("overwrite", False)
+    if overwrite and cfg.get("resume_from_checkpoint", False):
+        raise UserError(
+            "overwrite and resume_from_checkpoint are both True, but overwrite removes what would "
+            "be resumed; leave one of them out"
+        )
     timeout = cfg.get("timeout_seconds", Sections.timeout_seconds)
     check_whole("timeout_seconds", timeout)
     return Sections(
         datasets=datasets,
         validation=_validation(cfg.get("validation"), list(datasets)),
         checkpoint=_checkpoint(cfg.get("checkpoint")),
-        log_examples=log_examples,
+        log_examples=cfg.get("log_examples", False),
         timeout_seconds=timeout,
+        overwrite=overwrite,
     )
 
 
@@ -136,7 +150,17 @@ def read_datasets(section: Any) -> dict[str, DatasetSection]:
 
 
 def _dataset(name: Any, section: Any) -> DatasetSection:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isprintable():
+    if not isinstance(name, str):
+        raise UserError(
+            f"dataset.{name!r} must have another name: YAML reads a bare no, off, on, yes, true, "
+            f"null or number as a value; {_QUOTE}"
+        )
+    if len(name.encode("utf-8", errors="replace")) > _LONGEST:
+        raise UserError(
+            f"dataset.{name!r} must have another name: some loggers and a selection make a file of "
+            f"it, so it has at most {_LONGEST} bytes"
+        )
+    if not _NAME.fullmatch(name) or not name.isprintable():
         raise UserError(
             f"dataset.{name!r} must have another name: text without blanks at its ends, line "
             "breaks or any of . / = [ ] { } $, since metrics and command line are made of it"
@@ -195,8 +219,10 @@ def _validation(section: Any, names: list[str]) -> ValidationSection | None:
     if fraction is not None and not (is_number(fraction) and 0 < fraction < 1):
         raise UserError(f"validation.fraction must lie between 0 and 1, got {fraction!r}")
     if datasets is not None and set(datasets) != set(names):
+        hint = "" if all(isinstance(name, str) for name in datasets) else f"; {_QUOTE}"
         raise UserError(
             f"validation.dataset names {list(datasets)}, it must name the training datasets {names}"
+            f"{hint}"
         )
     keep_twins = section.get("keep_twins", False)
     if not isinstance(keep_twins, bool):
@@ -224,8 +250,8 @@ def _checkpoint(section: Any) -> CheckpointSection | None:
     if section is None:
         return None
     _check_keys("checkpoint", section, CheckpointSection)
-    for key in ("every_n_steps", "keep_last"):
-        check_whole(f"checkpoint.{key}", section.get(key))
+    check_whole("checkpoint.every_n_steps", section.get("every_n_steps"))
+    check_whole("checkpoint.keep_last", section.get("keep_last", CheckpointSection.keep_last))
     return CheckpointSection(**section)
 
 

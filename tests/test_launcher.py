@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from mos_tune.endings import Ending
 from mos_tune.launcher import _options, of_failures, of_signal
 
-RESUMES = "mos-tune: stopped by SIGTERM; resume_from_checkpoint=True resumes: code 75"
+RESUMES = "mos-tune: stopped by {}; resume_from_checkpoint=True resumes: code 75"
 TINY = ("full_finetune_mos_distributed", "--config", "tiny_llama3_mos")
 
 
@@ -29,8 +29,8 @@ def failed(*ranks):
 @pytest.mark.parametrize(
     ("ranks", "line", "code"),
     [
-        ([(0, 75, 0), (1, 75, 0)], RESUMES, 75),
-        ([(0, 75, 0), (1, -15, 1)], RESUMES, 75),
+        ([(0, 75, 0), (1, 75, 0)], RESUMES.format("a signal"), 75),
+        ([(0, 75, 0), (1, -15, 1)], RESUMES.format("a signal"), 75),
         ([(0, 1, 0)], "mos-tune: rank 0 ended with exit code 1; its output says why", 1),
         (
             [(0, -15, 1), (1, 1, 0)],
@@ -73,8 +73,8 @@ def test_the_reason_that_a_rank_left_is_told():
 @pytest.mark.parametrize(
     ("left", "code", "words"),
     [
-        ([(75, ""), (75, "")], 75, RESUMES),
-        ([(75, ""), (None, "asked to stop")], 75, RESUMES),
+        ([(75, ""), (75, "")], 75, RESUMES.format("SIGTERM")),
+        ([(75, ""), (None, "asked to stop")], 75, RESUMES.format("SIGTERM")),
         ([(0, ""), (0, "")], 0, ""),
         ([(0, ""), (None, "")], 143, "nothing was saved"),
         ([(None, ""), (None, "")], 143, "mos-tune stopped by SIGTERM; nothing was saved after it"),

@@ -13,13 +13,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torchtune.config._parse import TuneRecipeArgumentParser
-from torchtune.config._utils import _merge_yaml_and_cli_args
 from yaml import YAMLError
 
 from mos_tune.errors import UserError
 from mos_tune.files import write_whole
 from mos_tune.metrics.curves import NotBegun, read_curves
+from mos_tune.overrides import read_config
 from mos_tune.sections import read_datasets
 
 CONFIG = "config.yaml"
@@ -55,7 +54,9 @@ class PlannedRun:
         """Give the arguments of ``mos-tune``."""
         processes, recipe = str(self.config.sweep.processes), self.config.sweep.recipe
         config = str(self.directory / CONFIG)
-        return ["run", "--nproc_per_node", processes, recipe, "--config", config]
+        # What has begun and not ended either goes on from its checkpoint, or begins again.
+        again = [] if self.config.get("checkpoint") is not None else ["overwrite=True"]
+        return ["run", "--nproc_per_node", processes, recipe, "--config", config, *again]
 
     def write_config(self) -> None:
         """Write the config that :meth:`command` names.
@@ -79,7 +80,7 @@ def dataset_names(base: Path, overrides: Sequence[str]) -> list[str]:
         UserError: if config or overrides cannot be read, or a dataset's section is wrong.
     """
     try:
-        config = _merged(base, overrides)
+        config = read_config(["--config", str(base), *overrides])
         read_datasets(config.get("dataset"))
     except _UNREADABLE as error:
         raise UserError(f"{base}: {error}") from error
@@ -120,7 +121,7 @@ def planned_runs(
             directory = output / row / f"seed_{seed}"
             own = [*overrides, *of_row, f"seed={seed}", f"output_dir={directory}"]
             try:
-                config = _merged(base, own)
+                config = read_config(["--config", str(base), *own])
                 read_datasets(config.get("dataset"))
             except _UNREADABLE as error:
                 raise UserError(f"row {row} on {base}: {error}") from error
@@ -131,11 +132,6 @@ def planned_runs(
     for run in runs:
         run.write_config()
     return runs
-
-
-def _merged(base: Path, overrides: Sequence[str]) -> DictConfig:
-    parser = TuneRecipeArgumentParser()
-    return _merge_yaml_and_cli_args(*parser.parse_known_args(["--config", str(base), *overrides]))
 
 
 def _settings(config: Any) -> dict[str, Any]:

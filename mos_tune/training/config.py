@@ -6,7 +6,7 @@
 
 """Checks of the whole config, before anything is loaded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,26 +14,47 @@ from torchtune.config._errors import InstantiationError
 from torchtune.config._utils import _get_component_from_path
 
 from mos_tune.components import check_options, is_off
+from mos_tune.config_keys import check_keys
 from mos_tune.distributed import get_world_size_and_rank
 from mos_tune.errors import UserError, check_whole, is_number
 from mos_tune.rewards import Reward
 from mos_tune.sections import Sections, read_sections
+from mos_tune.training.loggers import check_names, check_package
 
 _REQUIRED = (
     "output_dir tokenizer dataset sampler model checkpointer optimizer loss metric_logger device "
     "dtype seed epochs batch_size gradient_accumulation_steps"
 ).split()
 
+STOCK_KEYS = (
+    "ac_mode ac_option batch_size checkpointer clip_grad_norm collate_fn compile "
+    "cudnn_deterministic_mode custom_sharded_layers dataset device dtype "
+    "enable_activation_checkpointing enable_activation_offloading enable_async_checkpointing "
+    "epochs fsdp_cpu_offload fsdp_reshard_after_forward gradient_accumulation_steps "
+    "log_every_n_steps log_peak_memory_stats loss low_cpu_ram lr_scheduler max_steps_per_epoch "
+    "metric_logger model optimizer optimizer_in_bwd output_dir profiler resume_from_checkpoint "
+    "save_adapter_weights_only seed shuffle tensor_parallel_dim tensor_parallel_plan tokenizer"
+).split()
+"""What torchtune's four finetuning recipes read."""
 
-def check_config(cfg: DictConfig) -> Sections:
+_OWN_KEYS = (
+    "checkpoint log_examples overwrite reward sampler scorer selection sweep timeout_seconds "
+    "validation"
+).split()
+
+
+def check_config(cfg: DictConfig, further_keys: Collection[str] = ()) -> Sections:
     """Check what can be checked by reading the config alone, and read our own sections.
 
     Args:
         cfg (DictConfig): the run's config.
+        further_keys (Collection[str]): what a recipe reads beside torchtune's and our own. Default:
+            none.
 
     Raises:
         UserError: naming the first key found wrong, and its value.
     """
+    check_keys(cfg, {*STOCK_KEYS, *_OWN_KEYS, *further_keys})
     missing = [key for key in _REQUIRED if key not in cfg]
     if missing:
         raise UserError(f"the config lacks {', '.join(missing)}")
@@ -55,9 +76,11 @@ def check_config(cfg: DictConfig) -> Sections:
         raise UserError(f"optimizer.lr must be a finite number, got {cfg.optimizer.lr!r}")
     check_options("loss", cfg.loss, 0, ())
     check_options("metric_logger", cfg.metric_logger, 0, ())
+    check_package(cfg.metric_logger["_component_"])
     if not is_off(cfg.get("lr_scheduler")):
         check_options("lr_scheduler", cfg.lr_scheduler, 1, ("num_training_steps", "last_epoch"))
     sections = read_sections(cfg)
+    check_names(cfg.metric_logger["_component_"], list(sections.datasets))
     if not is_off(cfg.get("scorer")) and is_off(cfg.get("reward")):
         raise UserError("reward is null but scorer is not; a scorer learns from a reward")
     if cfg.get("tensor_parallel_dim", 1) > 1:

@@ -14,13 +14,15 @@ import time
 import traceback
 from typing import Any
 
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torchtune import config
 
 from mos_tune import endings
 from mos_tune.errors import UserError
+from mos_tune.overrides import read_config
 from mos_tune.training import lost_ranks
+from mos_tune.training.orphans import end_with_launcher
+from mos_tune.training.preemption import set_all
 
 SECONDS_FOR_RANK_ZERO = 15.0
 """How long another rank waits for rank 0 to report the same error before it reports its own.
@@ -50,9 +52,12 @@ def launch(recipe: type[Any], work: str = "train") -> None:
     config_is_read = False
     run: Any = None
 
-    @config.parse
-    def recipe_main(cfg: DictConfig) -> None:
-        nonlocal config_is_read, run
+    end_with_launcher()
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a user's own components are
+    endings.leave(None)
+    try:
+        cfg = read_config(sys.argv[1:])
         if rank == 0:
             config.log_config(recipe_name=recipe.__name__, cfg=cfg)
         config_is_read = True
@@ -60,15 +65,10 @@ def launch(recipe: type[Any], work: str = "train") -> None:
         run.setup(cfg=cfg)
         getattr(run, work)()
         run.cleanup()
-
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a user's own components are
-    endings.leave(None)
-    try:
-        recipe_main()
-    except SystemExit as end:  # as config.parse ends, and a recipe that was asked to stop
+        sys.exit()
+    except SystemExit as end:  # as --help ends, and a recipe that was asked to stop
         # Python's exit puts back the default action, by which a late signal would kill.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        set_all(signal.SIG_IGN)
         endings.leave(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
     except KeyboardInterrupt:
@@ -76,7 +76,7 @@ def launch(recipe: type[Any], work: str = "train") -> None:
         sys.exit(_INTERRUPTED)
     except Exception as error:  # the end of the process: nothing is swallowed, only said once
         # Nothing can be saved any more, and the launcher may end this rank while it waits.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        set_all(signal.SIG_DFL)
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             error = UserError(f"the disk is full ({error}); the checkpoints that are complete stay")
         is_users = not config_is_read or isinstance(error, (UserError, OmegaConfBaseException))

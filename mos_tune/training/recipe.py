@@ -8,7 +8,7 @@
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -34,8 +34,11 @@ from mos_tune.mixture import MixtureLoader
 from mos_tune.training.base_model import check_finite, reason_of_misfit
 from mos_tune.training.config import check_config
 from mos_tune.training.export import finish_exports
+from mos_tune.training.loggers import MetricLogger
+from mos_tune.training.output_folder import OutputFolder
+from mos_tune.training.preemption import set_all
 from mos_tune.training.process_group import join_process_group
-from mos_tune.training.run_plan import plan_run
+from mos_tune.training.run_plan import check_output_dir, plan_run
 from mos_tune.training.step_saving import StepSaving
 from mos_tune.training.stock import show_mixture
 
@@ -50,10 +53,13 @@ class MixtureRecipe:
         stock (ModuleType): the private copy of the stock recipe's module, to be set by the
             subclass.
         single_device (bool): True where the stock recipe knows one process only. Default False.
+        further_keys (Collection[str]): top-level keys of the config that a subclass reads. Default:
+            none; others than torchtune's and our own are refused.
     """
 
     stock: ModuleType
     single_device = False
+    further_keys: Collection[str] = ()
 
     # A mixin calls super() of a class that is known only when torchtune is loaded, so mypy cannot
     # see it; load_stock_recipe has checked that these methods are there. Hence the ignores below.
@@ -67,7 +73,6 @@ class MixtureRecipe:
     _resume_from_checkpoint: bool
     _loss_fn: Any
     _tokenizer: Any
-    _metric_logger: Any
     _log_every_n_steps: int
     _gradient_accumulation_steps: int
     _optimizer: Any
@@ -79,7 +84,7 @@ class MixtureRecipe:
     _dataloader: MixtureLoader
 
     def __init__(self, cfg: DictConfig) -> None:
-        self._sections = check_config(cfg)
+        self._sections = check_config(cfg, self.further_keys)
         timeout = timedelta(seconds=self._sections.timeout_seconds)
         self._saving: StepSaving | None = None
         if self._sections.checkpoint is not None:
@@ -99,11 +104,20 @@ class MixtureRecipe:
         # loader itself ends the epoch instead.
         self.max_steps_per_epoch: int | None = None
         self._saved: Mapping[str, Any] | None = None
+        self._logger: MetricLogger | None = None
+
+    @property
+    def _metric_logger(self) -> Any:
+        return self._logger
+
+    @_metric_logger.setter
+    def _metric_logger(self, logger: Any) -> None:  # by the stock recipe
+        self._logger = MetricLogger(logger)
 
     @property
     def was_asked_to_stop(self) -> bool:
         """Whether this process has got the signal to stop."""
-        return self._saving is not None and self._saving.preemption.asked
+        return self._saving is not None and self._saving.preemption.asked is not None
 
     def setup(self, cfg: DictConfig) -> None:
         """Build and check all of the mixture, then let the stock recipe load the model.
@@ -112,8 +126,19 @@ class MixtureRecipe:
             cfg (DictConfig): the run's config.
 
         Raises:
-            UserError: for anything wrong with datasets, sampler, scorer, reward or files.
+            UserError: for anything wrong with datasets, sampler, scorer, reward or files, or if
+                another run is in ``output_dir``.
         """
+        check_output_dir(cfg.output_dir)
+        self._output = OutputFolder(cfg)
+        self._output.enter()
+        try:
+            self._set_up(cfg)
+        except BaseException:
+            self._output.release()
+            raise
+
+    def _set_up(self, cfg: DictConfig) -> None:
         # Adapters start from the global generator, as they would without a mixture.
         with torch.random.fork_rng(devices=[]):
             self._plan = plan_run(
@@ -125,6 +150,7 @@ class MixtureRecipe:
             )
         self.total_epochs = self._plan.epochs
         self._cfg = cfg
+        self._output.begin(self._plan.epochs)
         if self._saving is not None:
             self._saved = self._saving.find(resume=cfg.resume_from_checkpoint)
         if self._saved is not None:
@@ -133,8 +159,17 @@ class MixtureRecipe:
         with_schedule = OmegaConf.merge({"lr_scheduler": None}, cfg)
         try:
             super().setup(cfg=with_schedule)  # type: ignore[misc]
-        except OSError as error:  # a logger's folder, for example; it names the file
-            raise UserError(f"{type(error).__name__}: {error}") from error
+        except UserError:
+            raise
+        except Exception as error:  # a logger may raise anything
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            # It is what the stock recipe makes first.
+            if self._logger is None and get_world_size_and_rank()[1] == 0:
+                path = cfg.metric_logger["_component_"]
+                raise UserError(f"metric_logger {path} cannot start: {said}") from error
+            if isinstance(error, OSError):  # it names the file
+                raise UserError(said) from error
+            raise
         if self._saved is None:
             self._controller.start()
         if self._saving is not None:
@@ -290,17 +325,23 @@ class MixtureRecipe:
 
     def _after_step(self, step: int) -> None:
         """Save the step if it is time, and end here if the run is asked to stop."""
+        if self._output.is_lost:
+            raise UserError(
+                f"after step {step}, another run has taken output_dir {self._cfg.output_dir}, for "
+                "this one has been silent for too long"
+            )
         if self._saving is None:
             return
         mixture = self._controller.state_dict
         is_last = step == self._plan.total_steps
-        if self._saving.save(step, self._model, self._optimizers(), mixture, is_last=is_last):
+        asked = self._saving.save(step, self._model, self._optimizers(), mixture, is_last=is_last)
+        if asked is not None:
             if get_world_size_and_rank()[1] == 0:
-                said = f"mos-tune stopped by SIGTERM after step {step}, which is saved"
+                said = f"mos-tune stopped by {asked.name} after step {step}, which is saved"
                 print(f"\n{said}", file=sys.stderr)
             self._end_stock()  # and no more than that: the run has not ended
             # Python's exit puts back the default action, by which another signal would kill.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            set_all(signal.SIG_IGN)
             sys.exit(RESUMABLE)
 
     def cleanup(self) -> None:
@@ -310,6 +351,7 @@ class MixtureRecipe:
         self._controller.finish()
         if self._plan.ends_early:
             log_rank_zero(self._plan.ends_early)
+        self._output.finish()
         self._end_stock()
 
     def _end_stock(self) -> None:

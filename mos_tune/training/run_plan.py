@@ -60,7 +60,6 @@ def plan_run(
     Raises:
         UserError: for anything wrong with datasets, sampler, scorer, reward or files.
     """
-    check_output_dir(cfg.output_dir)
     check_base_checkpoint(cfg.checkpointer)
     tokenizer = build("tokenizer", cfg.tokenizer)
     build("checkpointer", cfg.checkpointer, should_load_recipe_state=resume)

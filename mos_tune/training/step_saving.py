@@ -9,6 +9,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from torch import nn
@@ -23,8 +24,8 @@ from mos_tune.training.preemption import Preemption
 class StepSaving:
     """Save model, optimizer and mixture every so many steps, and find them again.
 
-    From its making on, SIGTERM is a wish to stop; all else is called on all ranks alike, once there
-    is a process group.
+    From its making on, SIGTERM, SIGINT and SIGHUP are wishes to stop; all else is called on all
+    ranks alike, once there is a process group.
 
     Args:
         section (CheckpointSection): the config's.
@@ -87,7 +88,7 @@ class StepSaving:
         mixture: Callable[[], Mapping[str, Any]],
         *,
         is_last: bool,
-    ) -> bool:
+    ) -> Signals | None:
         """Save if it is time, at the end of the run, and to stop after this step.
 
         Args:
@@ -98,14 +99,14 @@ class StepSaving:
             is_last (bool): whether the run ends with this step.
 
         Returns:
-            bool: whether to stop; all is saved then.
+            Signals | None: the signal to stop, if there was one; all is saved then.
         """
-        stop = self.preemption.agreed()
-        if stop or is_last or step % self._section.every_n_steps == 0:
+        asked = self.preemption.agreed()
+        if asked is not None or is_last or step % self._section.every_n_steps == 0:
             self._checkpoints.save(step, model, optimizers, mixture())
-        if stop:
+        if asked is not None:
             self.wait()
-        return stop
+        return asked
 
     def wait(self) -> None:
         """Wait until the save under way is complete.

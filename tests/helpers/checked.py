@@ -10,6 +10,7 @@ from types import ModuleType
 
 import torch.distributed as dist
 from omegaconf import OmegaConf
+from torchtune import config
 
 from mos_tune.training.recipe import MixtureRecipe
 
@@ -27,6 +28,7 @@ class StockUpToTheModel:
         self._resume_from_checkpoint = cfg.resume_from_checkpoint
 
     def setup(self, cfg):
+        self._metric_logger = config.instantiate(cfg.metric_logger)
         raise ModelIsLoaded
 
 

@@ -158,6 +158,22 @@ class FaultyAdamW(AdamW):
         return super().step(closure)
 
 
+class WaitingAdamW(AdamW):
+    """Wait for ever in step ``at``, and write this process's number into a file beside the logs."""
+
+    def __init__(self, params, *, at, file=None, **options):
+        super().__init__(params, **options)
+        self._left, self._file = at, file
+
+    def step(self, closure=None):
+        self._left -= 1
+        if self._left == 0:
+            with open(self._file, "a") as file:
+                file.write(f"{os.getpid()}\n")
+            time.sleep(3600)
+        return super().step(closure)
+
+
 class FaultyReward(DifficultyReward):
     """A fault in the pass before step 1, or in every update."""
 

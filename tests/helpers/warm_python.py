@@ -45,7 +45,7 @@ PRELOADED = (
 # ends as it ends. Killed itself, it takes the fork along, whose keeper sees the socket close.
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 # What comes before there is a process to pass it on to is passed on then.
 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 link = socket.socket(socket.AF_UNIX)
@@ -152,6 +152,7 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> N
     os.environ.clear()
     os.environ.update(environment)
     sys.stdout.reconfigure(line_buffering=True)
+    importlib.import_module("mos_tune").PARENT_PID = os.getppid()  # as for a new process
     # Started in the background, this server ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     added = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]

@@ -9,10 +9,12 @@
 import copy
 import math
 import re
+import sys
 
 import pytest
 from helpers.checked import ModelIsLoaded, changed, check
 from helpers.runs import config, tune
+from omegaconf import OmegaConf
 
 from mos_tune.errors import UserError
 
@@ -216,7 +218,7 @@ BAD = {
     ),
     "unknown validation key": (
         {"validation.every": 1},
-        "validation.every is no option; there are every_n_steps, .*, max_examples, keep_twins",
+        "validation.every is no option; there are every_n_steps, max_examples, fraction, dataset, ",
     ),
     "cold": ({"sampler.temperature": 0}, "sampler.temperature must be .*above 0.* got 0"),
     "draws": ({"sampler.draw": "token"}, "sampler.draw must be 'example' or 'batch', got 'token'"),
@@ -256,8 +258,8 @@ BAD = {
         {"collate_fn": "torchtune.data.left_pad_sequence"},
         "left_pad_sequence pads on the left",
     ),
-    "step checkpoints without keep_last": (
-        {"checkpoint": {"every_n_steps": 5}},
+    "step checkpoints that keep nothing": (
+        {"checkpoint": {"every_n_steps": 5, "keep_last": None}},
         "checkpoint.keep_last must be a whole number of at least 1, got None",
     ),
     "step checkpoints every 0 steps": (
@@ -356,12 +358,74 @@ BAD = {
         {"output_dir": "/dev/null/run"},
         "output_dir /dev/null/run cannot be written: Not a directory",
     ),
+    "a misspelt section": (
+        {"validaton": None},
+        r"^validaton \(the nearest is validation\) is a key that nothing reads",
+    ),
+    "a misspelt component": ({"scorr": None}, r"^scorr \(the nearest is scorer\) is a key"),
+    "a misspelt switch": ({"log_example": True}, r"^log_example \(the nearest is log_examples\)"),
+    "a misspelt number": (
+        {"max_step_per_epoch": 2},
+        r"^max_step_per_epoch \(the nearest is max_steps_per_epoch\)",
+    ),
+    "a misspelt key of torchtune's": (
+        {"gradient_accumulation_step": 4},
+        r"^gradient_accumulation_step \(the nearest is gradient_accumulation_steps\)",
+    ),
+    "an option outside its section": (
+        {"lr": 1e-9},
+        r"^lr \(the nearest is optimizer.lr\) is a key",
+    ),
+    "the same in several sections": (
+        {"max_seq_len": 9},
+        r"^max_seq_len \(the nearest is tokenizer.max_seq_len or model.max_seq_len\)",
+    ),
+    "a key like no other": ({"zzz": 1}, r"^zzz is a key that nothing reads, nor does a value use"),
+    "several of them": ({"zzz": 1, "epoch": 3}, r"^zzz, epoch \(the nearest is epochs\) are keys"),
+    "a key that only another such uses": ({"a1": 1, "b1": "${a1}"}, "^b1 is a key that nothing"),
+    "overwrite as text": ({"overwrite": "yes"}, "overwrite must be True or False, got 'yes'"),
+    "overwrite and resume": (
+        {"overwrite": True, "resume_from_checkpoint": True},
+        "overwrite and resume_from_checkpoint are both True",
+    ),
+    "a held-out set without a name": (
+        {
+            "validation.fraction": None,
+            "validation.dataset": {
+                name: {"_component_": SKILL} for name in (False, "copy", "sort", "reverse")
+            },
+        },
+        r"validation.dataset names \[False, .*; quote",
+    ),
+    "a logger that is not installed": (
+        {
+            "metric_logger": {
+                "_component_": "torchtune.training.metric_logging.WandBLogger",
+                "dir": "${output_dir}",
+            }
+        },
+        "metric_logger torchtune.*WandBLogger needs the package wandb, which is not installed; pip",
+    ),
+    "another logger that is not installed": (
+        {"metric_logger": {"_component_": "torchtune.training.metric_logging.MLFlowLogger"}},
+        "metric_logger torchtune.*MLFlowLogger needs the package mlflow, which is not installed",
+    ),
+    "a third logger that is not installed": (
+        {"metric_logger": {"_component_": "torchtune.training.metric_logging.CometLogger"}},
+        "metric_logger torchtune.*CometLogger needs the package comet_ml, which is not installed",
+    ),
+    "a logger that cannot start": (
+        {"metric_logger.log_dir": "/dev/null/logs"},
+        "metric_logger torchtune.*DiskLogger cannot start: NotADirectoryError: .*/dev/null/logs",
+    ),
     "collate_fn": ({"collate_fn": "torchtune.data.pad"}, "collate_fn .*torchtune.data.pad.* exist"),
 }
 
 
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD.keys())
-def test_one_sentence_before_the_model(settings, change, message):
+def test_one_sentence_before_the_model(settings, change, message, monkeypatch):
+    for package in ("wandb", "mlflow", "comet_ml"):  # as if it were not installed
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError) as caught:
         check(changed(settings, change))
     assert re.search(message, str(caught.value)), str(caught.value)
@@ -381,8 +445,6 @@ NAMES = [
     "a[0]",
     "a\u2028b",
     "$a",
-    3,
-    True,
 ]
 
 
@@ -393,6 +455,32 @@ def test_a_name_that_would_break_metrics_or_overrides_is_refused(settings, name)
         check(settings)
     assert str(caught.value).startswith(f"dataset.{name!r} must have another name")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["no", "off", "on", "yes", "1"])
+def test_a_name_that_yaml_takes_for_something_else_is_to_be_quoted(settings, name):
+    text = f"{{skill: copy, size: 60, _component_: {SKILL}}}"
+    settings["dataset"] = OmegaConf.create(f"{name}: {text}")
+    with pytest.raises(UserError, match="must have another name: YAML reads .*; quote it, as in"):
+        check(settings)
+    settings["dataset"] = OmegaConf.create(f'"{name}": {text}')
+    with pytest.raises(ModelIsLoaded):
+        check(settings)
+
+
+def test_a_name_that_makes_no_file_is_refused(settings):
+    copy = settings["dataset"].pop("copy")
+    settings["dataset"]["数" * 67] = copy
+    with pytest.raises(UserError, match="must have another name: .* at most 200 bytes"):
+        check(settings)
+
+
+def test_what_another_value_uses_is_no_unknown_key(settings):
+    settings |= {"data_dir": "data", "used": {"deep": ["copy"]}}
+    settings["dataset"]["copy"]["skill"] = "${used.deep[0]}"
+    settings["metric_logger"]["filename"] = "${oc.select:data_dir,logs}.txt"
+    with pytest.raises(ModelIsLoaded):
+        check(settings)
 
 
 @pytest.mark.parametrize("name", ["数学", "Ärzte & Pflege", "p3-v1_2:nli", "a, b (c) #1"])

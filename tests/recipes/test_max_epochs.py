@@ -90,7 +90,7 @@ def test_a_run_that_was_killed_after_that_is_the_same(run, tmp_path):
     dying = settings | {"metric_logger": settings["metric_logger"] | logger}
     assert tune(dying, processes=1, ok=False).code != 0
     resumed = tune(settings, processes=1)
-    assert "Going on from" in resumed.output
+    assert "Resuming from" in resumed.output
     assert_identical(resumed, run)
 
 

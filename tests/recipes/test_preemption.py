@@ -65,7 +65,7 @@ def test_stopped_again_and_again_and_killed_it_is_the_same_run(tmp_path):
     assert "Traceback" not in run.output, run.output[-6000:]
 
     run = run_as_user(settings, *kill, "optimizer.at=3", launcher=("--max-restarts", "3"))
-    assert run.output.count("Going on from") == 2
+    assert run.output.count("Resuming from") == 2
     assert_identical(run, whole)
 
 

@@ -62,7 +62,7 @@ def test_killed_again_and_again_it_is_the_same_run(whole, tmp_path):
     checkpoints = tmp_path / "run" / "checkpoints"
     for step in (3, 4, 5, 6, 9):
         killed = kill_after(settings, step, processes=1)
-        assert ("Going on from" in killed.output) == (step > 3)
+        assert ("Resuming from" in killed.output) == (step > 3)
         if step == 4:
             shards = checkpoints / "step_4" / "__0_0.distcp"
             os.truncate(shards, shards.stat().st_size // 2)
@@ -87,7 +87,7 @@ def test_killed_again_and_again_it_is_the_same_run(whole, tmp_path):
         shards.write(bytes([byte ^ 16]))
     resumed = tune(settings, processes=1)
     assert re.search("step_9 is damaged: .* step_8 before it is used", resumed.output)
-    assert "Going on from" in resumed.output and " 3/6 " in resumed.output
+    assert "Resuming from" in resumed.output and " 3/6 " in resumed.output
     assert_identical(resumed, whole)
     assert {path.name for path in checkpoints.iterdir()} == {
         "step_11",
