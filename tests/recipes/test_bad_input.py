@@ -216,7 +216,7 @@ BAD = {
     ),
     "unknown validation key": (
         {"validation.every": 1},
-        "validation.every is no option; there are every_n_steps, .*, max_examples, keep_twins",
+        "validation.every is no option; there are every_n_steps, .*, keep_twins",
     ),
     "cold": ({"sampler.temperature": 0}, "sampler.temperature must be .*above 0.* got 0"),
     "draws": ({"sampler.draw": "token"}, "sampler.draw must be 'example' or 'batch', got 'token'"),
@@ -340,7 +340,7 @@ BAD = {
     ),
     "a scorer that is none": (
         {"scorer": {"_component_": "torch.nn.Identity"}},
-        "scorer._component_ torch.nn.Identity is no scorer, for it lacks update_every, pro.*update",
+        "scorer._component_ torch.nn.Identity is no scorer, for it lacks update_every, pro.*learn",
     ),
     "a reward that is none": (
         {"reward": {"_component_": "collections.Counter"}},
