@@ -342,7 +342,7 @@ BAD = {
     ),
     "a scorer that is none": (
         {"scorer": {"_component_": "torch.nn.Identity"}},
-        "scorer._component_ torch.nn.Identity is no scorer, for it lacks update_every, pro.*update",
+        "scorer._component_ torch.nn.Identity is no scorer, for it lacks update_every, pro.*learn",
     ),
     "a reward that is none": (
         {"reward": {"_component_": "collections.Counter"}},
