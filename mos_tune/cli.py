@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, not_installed
 from mos_tune.shipped import CONFIGS, RECIPES, shipped
 
 COMMANDS = {
@@ -92,7 +92,11 @@ def _dispatch(
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its own")
     options = parser.parse_args(arguments or ["--help"])
     module, _, function = commands[options.name][0].partition(":")
-    getattr(import_module(module), function)(options.arguments)
+    try:
+        command = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from error
+    command(options.arguments)
 
 
 def list_all(arguments: Sequence[str]) -> None:

@@ -9,6 +9,8 @@
 import math
 from typing import Any
 
+_EXTRAS = {"lm_eval": "eval", "openai": "eval", "gguf": "prepare", "pyarrow": "prepare"}
+
 
 class UserError(ValueError):
     """A config or data file is wrong.
@@ -37,6 +39,23 @@ class UnusableExample(ValueError):
     A dataset raises it from ``__getitem__``. Before training every example is read once, and those
     that raise it are left out, counted by reason and reported with the dataset's name.
     """
+
+
+def not_installed(error: ModuleNotFoundError) -> UserError:
+    """Say which package is not installed, and how it comes.
+
+    Args:
+        error (ModuleNotFoundError): from importing a module of ours.
+
+    Raises:
+        ModuleNotFoundError: the same, if it is a module of ours that is missing.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "mos_tune"):
+        raise error
+    extra = _EXTRAS.get(package)
+    how = package if extra is None else f"'mos-tune[{extra}]'"
+    return UserError(f"the package {package} is not installed; pip install {how}")
 
 
 def check_whole(key: str, value: Any, low: int = 1) -> None:

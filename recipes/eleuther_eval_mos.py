@@ -9,8 +9,12 @@
 ``mos-tune run --nproc_per_node 8 eleuther_eval_mos --config CONFIG checkpoint_dir=DIR``
 """
 
-from mos_tune.evaluation.recipe import SEAM, EvaluationRecipe
-from mos_tune.training import launch, load_stock_recipe
+from mos_tune.training import end_without, launch, load_stock_recipe
+
+try:
+    from mos_tune.evaluation.recipe import SEAM, EvaluationRecipe
+except ModuleNotFoundError as error:
+    end_without(error)
 
 _stock = load_stock_recipe("eleuther_eval.py", "EleutherEvalRecipe", SEAM)
 

@@ -11,9 +11,13 @@
 The judge grades them afterwards: ``mos-tune judge --help``
 """
 
-from mos_tune.evaluation.mt_bench.recipe import MTBenchRecipe
-from mos_tune.evaluation.recipe import SEAM
-from mos_tune.training import launch, load_stock_recipe
+from mos_tune.training import end_without, launch, load_stock_recipe
+
+try:
+    from mos_tune.evaluation.mt_bench.recipe import MTBenchRecipe
+    from mos_tune.evaluation.recipe import SEAM
+except ModuleNotFoundError as error:
+    end_without(error)
 
 _stock = load_stock_recipe("eleuther_eval.py", "EleutherEvalRecipe", SEAM)
 

@@ -6,7 +6,7 @@
 
 import pytest
 
-from mos_tune.errors import UserError, check_whole, is_number
+from mos_tune.errors import UserError, check_whole, is_number, not_installed
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.0, "1", None])
@@ -24,3 +24,20 @@ def test_the_smallest_value_is_allowed():
 def test_what_is_no_finite_number(value):
     assert not is_number(value)
     assert is_number(1) and is_number(-0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("lm_eval.tasks", "the package lm_eval is not installed; pip install 'mos-tune[eval]'"),
+        ("pyarrow", "the package pyarrow is not installed; pip install 'mos-tune[prepare]'"),
+        ("bitsandbytes", "the package bitsandbytes is not installed; pip install bitsandbytes"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(name, how):
+    assert str(not_installed(ModuleNotFoundError(name=name))) == how
+
+
+def test_a_module_of_ours_that_is_missing_is_no_users_fault():
+    with pytest.raises(ModuleNotFoundError):
+        not_installed(ModuleNotFoundError(name="mos_tune.nowhere"))

@@ -14,12 +14,19 @@ from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 
 from mos_tune.components import build
+from mos_tune.config_keys import check_keys
 from mos_tune.errors import UserError, check_whole
 
 OLDEST_LM_EVAL = "0.4.5"
 
 _REQUIRED = (
     "model tokenizer checkpointer device dtype seed tasks limit max_seq_length batch_size quantizer"
+).split()
+
+_OPTIONAL = (
+    "add_bos_token apply_chat_template cudnn_deterministic_mode data_dir enable_kv_cache "
+    "fewshot_as_multiturn gen_kwargs include_path log_level log_samples name num_fewshot "
+    "output_dir system_instruction"
 ).split()
 
 
@@ -38,6 +45,7 @@ def check_config(cfg: DictConfig) -> None:
             f"lm-eval {installed} is installed, {OLDEST_LM_EVAL} or newer is needed; "
             "pip install -e '.[eval]'"
         )
+    check_keys(cfg, {*_REQUIRED, *_OPTIONAL})
     missing = [key for key in _REQUIRED if key not in cfg]
     if missing:
         raise UserError(f"the config lacks {', '.join(missing)}")

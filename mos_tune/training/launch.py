@@ -12,13 +12,13 @@ import signal
 import sys
 import time
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf.errors import OmegaConfBaseException
 from torchtune import config
 
 from mos_tune import endings
-from mos_tune.errors import UserError
+from mos_tune.errors import UserError, not_installed
 from mos_tune.overrides import read_config
 from mos_tune.training import lost_ranks
 from mos_tune.training.orphans import end_with_launcher
@@ -34,6 +34,19 @@ once a machine.
 _INTERRUPTED = 128 + signal.SIGINT
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def end_without(error: ModuleNotFoundError) -> NoReturn:
+    """End a recipe that cannot be imported for a package that is not installed, in one line.
+
+    Args:
+        error (ModuleNotFoundError): what the import raised.
+    """
+    text = str(not_installed(error))
+    endings.leave(1, text)
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"\nmos-tune stopped: {text}\n")
+    sys.exit(1)
 
 
 def launch(recipe: type[Any], work: str = "train") -> None:

@@ -59,7 +59,7 @@ def test_a_sweep(sweep, tmp_path):
     file = output / "mos/seed_0/config.yaml"
     assert code == 0 and len(commands) == 3
     recipe = "full_finetune_mos_distributed"
-    assert commands[2] == f"mos-tune run --nproc_per_node 1 {recipe} --config {file}"
+    assert commands[2] == f"mos-tune run --nproc_per_node 1 {recipe} --config {file} overwrite=True"
     assert OmegaConf.load(file).scorer.update_every == 1
     assert not (output / "uni/seed_0/run.log").exists()
     # A run that was killed before its first event has not ended.
