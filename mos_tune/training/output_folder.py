@@ -21,6 +21,7 @@ from mos_tune import endings
 from mos_tune.distributed import gather, get_world_size_and_rank
 from mos_tune.errors import UserError
 from mos_tune.metrics.curves import NotBegun, read_curves
+from mos_tune.sections import Sections
 from mos_tune.training.lease import Holder, Lease, started
 
 _RECORDS = ("mixture.jsonl", "examples.jsonl", "mixture.png")
@@ -32,20 +33,21 @@ class OutputFolder:
 
     A run's own are ``mixture.jsonl``, ``examples.jsonl``, ``mixture.png``, ``epoch_N``,
     ``recipe_state``, ``checkpoints/step_N`` and the files of torchtune's disk and TensorBoard
-    loggers. Nothing else is ever removed. All methods but :meth:`release` are called on all ranks
-    alike; rank 0 alone looks and acts.
+    loggers. Nothing else is ever removed. All methods are called on all ranks alike; rank 0 alone
+    looks and acts.
 
     Args:
         cfg (DictConfig): the run's config, checked; the folder is there.
+        sections (Sections): its sections that are ours.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, sections: Sections) -> None:
         self._cfg = cfg
         self._folder = Path(cfg.output_dir)
         self._exports = Path(cfg.checkpointer.output_dir)
-        self._overwrites: bool = cfg.get("overwrite", False)
+        self._overwrites = sections.overwrite
         self._resumes: bool = cfg.get("resume_from_checkpoint", False)
-        self._has_section = cfg.get("checkpoint") is not None
+        self._has_section = sections.checkpoint is not None
         self._launch_file = self._folder / ".launch"
         self._lease = Lease(self._folder / ".lease")
 
@@ -75,13 +77,9 @@ class OutputFolder:
         _on_rank_zero(lambda: self._begin(epochs))
 
     def finish(self) -> None:
-        """Note that the run has ended, and let others in."""
+        """Note that the run has ended, or has not begun, and let others in."""
         if get_world_size_and_rank()[1] == 0:
             self._launch_file.unlink(missing_ok=True)
-        self.release()
-
-    def release(self) -> None:
-        """Let others in."""
         self._lease.release()
 
     def _enter(self) -> None:

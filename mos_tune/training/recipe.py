@@ -130,12 +130,12 @@ class MixtureRecipe:
                 another run is in ``output_dir``.
         """
         check_output_dir(cfg.output_dir)
-        self._output = OutputFolder(cfg)
+        self._output = OutputFolder(cfg, self._sections)
         self._output.enter()
         try:
             self._set_up(cfg)
         except BaseException:
-            self._output.release()
+            self._output.finish()
             raise
 
     def _set_up(self, cfg: DictConfig) -> None:
@@ -150,6 +150,8 @@ class MixtureRecipe:
             )
         self.total_epochs = self._plan.epochs
         self._cfg = cfg
+        if self._saving is not None:
+            self._saving.open()
         self._output.begin(self._plan.epochs)
         if self._saving is not None:
             self._saved = self._saving.find(resume=cfg.resume_from_checkpoint)

@@ -44,6 +44,15 @@ class StepSaving:
         self._folder = output_dir / "checkpoints"
         self._timeout = timeout
 
+    def open(self) -> None:
+        """Make sure that all ranks have one folder.
+
+        Raises:
+            UserError: on every rank, naming one that has not.
+        """
+        self._checkpoints = StepCheckpoints(self._folder, self._section.keep_last, self._timeout)
+        self._checkpoints.check_shared()
+
     def find(self, *, resume: bool) -> Mapping[str, Any] | None:
         """Find the newest undamaged checkpoint, if the run may resume from it.
 
@@ -53,8 +62,6 @@ class StepSaving:
         Raises:
             UserError: if all are damaged, or a fresh start finds any.
         """
-        self._checkpoints = StepCheckpoints(self._folder, self._section.keep_last, self._timeout)
-        self._checkpoints.check_shared()
         if not resume:
             self._checkpoints.refuse_leftovers()
             return None

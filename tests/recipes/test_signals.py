@@ -110,10 +110,10 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
 def test_after_nohup_a_closed_terminal_is_nothing(tmp_path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        run = Started(tmp_path, MOS_TUNE, waits_in=2, PYTHON_EXEC=warm_python(), processes=1)
+        run = Started(tmp_path, MOS_TUNE, waits_in=2, processes=1)
     finally:
         signal.signal(signal.SIGHUP, before)
-    run.workers()
+    workers = run.workers()
     run.process.send_signal(signal.SIGHUP)
     time.sleep(1)
     assert run.process.poll() is None and "SIGHUP" not in run.text()
@@ -121,6 +121,7 @@ def test_after_nohup_a_closed_terminal_is_nothing(tmp_path):
     time.sleep(1)
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait() == 128 + signal.SIGINT
+    assert are_gone(workers)
 
 
 @pytest.mark.parametrize(
