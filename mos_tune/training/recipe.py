@@ -275,7 +275,6 @@ class MixtureRecipe:
         show_mixture(self.stock, lambda: self._controller.status, self._steps_of_epoch)
 
     def _build_loader(self, collate: partial[Any], batch_size: int, step: int) -> MixtureLoader:
-        world_size, rank = get_world_size_and_rank()
         return MixtureLoader(
             list(self._plan.sequences.values()),
             self._plan.sampler,
@@ -294,8 +293,6 @@ class MixtureRecipe:
             total_steps=self._plan.total_steps,
             step=step,
             epoch=self.epochs_run,
-            rank=rank,
-            world_size=world_size,
         )
 
     def _setup_lr_scheduler(
