@@ -144,6 +144,7 @@ class MixtureController:
         self._since_log += losses
         self._note_exhausted()
         self._learn()
+        self._freeze()
         if self._validate_every is not None and (
             step % self._validate_every == 0 or step == self._plan.total_steps
         ):
@@ -223,6 +224,13 @@ class MixtureController:
         seconds = time.perf_counter() - started
         mixture, counts = self._mixture.probabilities, self._counts.by_unit()
         self._record.learned(self.step, mixture, smoothed, raw, counts, seconds)
+
+    def _freeze(self) -> None:
+        if self._mixture.freeze(self.step, self._counts.average_probabilities(self.step)):
+            self._record.frozen(self.step, self._mixture.probabilities)
+            log_rank_zero(
+                f"The mixture stays at its average after step {self.step}, by scorer.update_every"
+            )
 
     def _check_ranks_agree(self) -> None:
         # What goes into the scorer; itself it is rank 0's everywhere, and so is the mixture.

@@ -25,6 +25,7 @@ from mos_tune.errors import UserError
 from mos_tune.learning import RunPlan
 from mos_tune.learning.policy import check_scorer
 from mos_tune.mixture import MixtureSampler
+from mos_tune.scorers import UpdateSchedule
 from mos_tune.sections import Sections
 from mos_tune.training.config import check_reward
 
@@ -95,7 +96,7 @@ def plan_run(
         )
         log_rank_zero(ends_early)
     try_components(cfg, total_steps)
-    if scorer is not None and scorer.update_every > total_steps:
+    if scorer is not None and UpdateSchedule(scorer.update_every).first > total_steps:
         log_rank_zero(
             f"scorer.update_every is {scorer.update_every}, but the run has only {total_steps} "
             "steps: the mixture stays at the prior",
