@@ -143,6 +143,7 @@ class MixtureController:
         self._counts.add_response_tokens(losses[:, 1])
         self._since_log += losses
         self._note_exhausted()
+        self._note_prior()
         self._learn()
         self._freeze()
         if self._validate_every is not None and (
@@ -203,7 +204,7 @@ class MixtureController:
         self._check_ranks_agree()
 
     def _note_exhausted(self) -> None:
-        gone = self._mixture.note_exhausted()
+        gone = self._mixture.after_draws()
         if not gone:
             return
         self._record.used_up(self.step, gone, self._mixture.probabilities)
@@ -213,6 +214,12 @@ class MixtureController:
                 f"dataset.{name} is exhausted after step {self.step}: {examples} examples in "
                 f"{self._sampler.epochs[name]:g} passes",
             )
+
+    def _note_prior(self) -> None:
+        # A hundred lines show its course, however long the run is.
+        every = math.ceil(self._plan.total_steps / 100)
+        if self._sampler.prior_changes and self.step % every == 0:
+            self._record.scheduled(self.step, self._mixture.probabilities)
 
     def _learn(self) -> None:
         started = time.perf_counter()

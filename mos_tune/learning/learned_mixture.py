@@ -80,10 +80,13 @@ class LearnedMixture:
             with measuring(model):
                 self._reward.prepare(model, self._probes.of_all(updates))
 
-    def note_exhausted(self) -> list[str]:
-        """Draw no more from datasets that have nothing left, and name those that are new to it."""
+    def after_draws(self) -> list[str]:
+        """Draw no more from datasets that have nothing left, and name those that are new to it.
+
+        After a step, this also takes over a prior that changes from step to step.
+        """
         gone = (self.available & ~self._sampler.available).nonzero().flatten().tolist()
-        if gone:
+        if gone or self._sampler.prior_changes:
             self._refresh()
         return [self._sampler.names[dataset] for dataset in gone]
 

@@ -90,3 +90,38 @@ def test_what_is_exhausted_later_leaves_the_frozen_mixture(tmp_path):
     for name in ("repeat", "reverse"):
         expected = frozen["probabilities"][name] / left
         assert gone["probabilities"][name] == pytest.approx(expected, abs=1e-12)
+
+
+CHANGING = {
+    "weights": [[2, dict.fromkeys(NAMES, 1)], [12, {**dict.fromkeys(NAMES, 1), NAMES[0]: 8}]]
+}
+
+
+def test_a_mixture_that_changes_from_step_to_step(tmp_path):
+    run = SmallRun(tmp_path / "whole", steps=15, sampler=CHANGING).run()
+    firsts = [event["probabilities"][NAMES[0]] for event in run.events("scheduled")]
+    expected = np.interp(range(2, 17), [2, 12], [1 / 3, 0.8])
+    assert firsts == pytest.approx(expected.tolist(), abs=1e-12)
+    (end,) = run.events("end")
+    mean = np.interp(range(1, 16), [2, 12], [1 / 3, 0.8]).mean()
+    assert end["average_probabilities"][NAMES[0]] == pytest.approx(mean, abs=1e-12)
+    state = SmallRun(tmp_path / "halted", steps=15, sampler=CHANGING).run(until=7)
+    resumed = SmallRun(tmp_path / "halted", steps=15, sampler=CHANGING).run(resume=state)
+    assert resumed.examples() == run.examples()
+    assert resumed.events("scheduled") == run.events("scheduled")
+
+
+def test_other_weights_are_refused_on_resume(tmp_path):
+    state = SmallRun(tmp_path, steps=15, sampler=CHANGING).run(until=3)
+    with pytest.raises(
+        UserError, match="temperature is inf, the checkpoint has none but sampler.weights"
+    ):
+        SmallRun(tmp_path, steps=15).run(resume=state)
+
+
+def test_a_given_mixture_is_what_learning_starts_from(tmp_path):
+    weights = {"weights": dict(zip(NAMES, (5, 3, 2), strict=True))}
+    run = scheduled(tmp_path, sampler=weights).run()
+    (start,) = run.events("start")
+    expected = [0.95 * share + 0.05 / 3 for share in (0.5, 0.3, 0.2)]
+    assert list(start["probabilities"].values()) == pytest.approx(expected, abs=1e-12)
