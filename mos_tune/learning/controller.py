@@ -143,7 +143,9 @@ class MixtureController:
         self._counts.add_response_tokens(losses[:, 1])
         self._since_log += losses
         self._note_exhausted()
+        self._note_prior()
         self._learn()
+        self._freeze()
         if self._validate_every is not None and (
             step % self._validate_every == 0 or step == self._plan.total_steps
         ):
@@ -202,7 +204,7 @@ class MixtureController:
         self._check_ranks_agree()
 
     def _note_exhausted(self) -> None:
-        gone = self._mixture.note_exhausted()
+        gone = self._mixture.after_draws()
         if not gone:
             return
         self._record.used_up(self.step, gone, self._mixture.probabilities)
@@ -212,6 +214,12 @@ class MixtureController:
                 f"dataset.{name} is exhausted after step {self.step}: {examples} examples in "
                 f"{self._sampler.epochs[name]:g} passes",
             )
+
+    def _note_prior(self) -> None:
+        # A hundred lines show its course, however long the run is.
+        every = math.ceil(self._plan.total_steps / 100)
+        if self._sampler.prior_changes and self.step % every == 0:
+            self._record.scheduled(self.step, self._mixture.probabilities)
 
     def _learn(self) -> None:
         started = time.perf_counter()
@@ -223,6 +231,13 @@ class MixtureController:
         seconds = time.perf_counter() - started
         mixture, counts = self._mixture.probabilities, self._counts.by_unit()
         self._record.learned(self.step, mixture, smoothed, raw, counts, seconds)
+
+    def _freeze(self) -> None:
+        if self._mixture.freeze(self.step, self._counts.average_probabilities(self.step)):
+            self._record.frozen(self.step, self._mixture.probabilities)
+            log_rank_zero(
+                f"The mixture stays at its average after step {self.step}, by scorer.update_every"
+            )
 
     def _check_ranks_agree(self) -> None:
         # What goes into the scorer; itself it is rank 0's everywhere, and so is the mixture.

@@ -17,7 +17,7 @@ from mos_tune.learning.policy import current_mixture
 from mos_tune.learning.probes import UpdateProbes
 from mos_tune.mixture import MixtureSampler
 from mos_tune.rewards import Reward, measuring
-from mos_tune.scorers import Scorer
+from mos_tune.scorers import Scorer, UpdateSchedule
 
 
 class LearnedMixture:
@@ -46,6 +46,8 @@ class LearnedMixture:
     ) -> None:
         self._sampler, self._scorer, self._reward = sampler, scorer, reward
         self._probes = probes
+        self._schedule = None if scorer is None else UpdateSchedule(scorer.update_every)
+        self._frozen: Tensor | None = None
         self._refresh()
 
     def _refresh(self, rewards: Tensor | None = None) -> None:
@@ -55,6 +57,8 @@ class LearnedMixture:
             if scorer is not None and rewards is not None:
                 scorer.learn(rewards, available)
             state = None if scorer is None else scorer.state_dict()
+            if self._frozen is not None:
+                return state, current_mixture(None, self._frozen, available)
             return state, current_mixture(scorer, prior, available)
 
         state, self.probabilities = from_rank_zero(learned)
@@ -71,16 +75,18 @@ class LearnedMixture:
         """
         if self._scorer is None or self._reward is None or self._probes is None:
             return
-        every = self._scorer.update_every
-        updates = [step // every for step in steps if step % every == 0]
+        updates = [number for number in map(self._number, steps) if number is not None]
         if updates:
             with measuring(model):
                 self._reward.prepare(model, self._probes.of_all(updates))
 
-    def note_exhausted(self) -> list[str]:
-        """Draw no more from datasets that have nothing left, and name those that are new to it."""
+    def after_draws(self) -> list[str]:
+        """Draw no more from datasets that have nothing left, and name those that are new to it.
+
+        After a step, this also takes over a prior that changes from step to step.
+        """
         gone = (self.available & ~self._sampler.available).nonzero().flatten().tolist()
-        if gone:
+        if gone or self._sampler.prior_changes:
             self._refresh()
         return [self._sampler.names[dataset] for dataset in gone]
 
@@ -93,8 +99,8 @@ class LearnedMixture:
         """
         if self._scorer is None or self._reward is None or self._probes is None:
             return None
-        number, remainder = divmod(step, self._scorer.update_every)
-        if remainder or not self.available.any():
+        number = self._number(step)
+        if number is None or not self.available.any():
             return None
         with measuring(model):
             measured = self._reward.measure(model, self._probes.of_update(number))
@@ -102,12 +108,32 @@ class LearnedMixture:
         self._refresh(smoothed)
         return measured, smoothed
 
+    def _number(self, step: int) -> int | None:
+        return None if self._schedule is None else self._schedule.update_after(step)
+
+    def freeze(self, step: int, average: Tensor) -> bool:
+        """Stay at the average mixture if it is time for that.
+
+        Args:
+            step (int): the optimizer step that has been made.
+            average (Tensor): mean of the mixture over the steps so far, shape ``[N]``.
+
+        Returns:
+            bool: whether it was.
+        """
+        if self._schedule is None or step != self._schedule.frozen_after:
+            return False
+        self._frozen = average
+        self._refresh()
+        return True
+
     def state_dict(self) -> dict[str, Any]:
-        """Give the state of sampler, scorer and reward."""
+        """Give the state of sampler, scorer and reward, and where the mixture stays."""
         return {
             "sampler": self._sampler.state_dict(),
             "scorer": None if self._scorer is None else self._scorer.state_dict(),
             "reward": None if self._reward is None else self._reward.state_dict(),
+            "frozen": self._frozen,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -117,6 +143,7 @@ class LearnedMixture:
             UserError: if scorer or reward do not take it.
         """
         self._sampler.load_state_dict(state["sampler"])
+        self._frozen = state.get("frozen")  # an earlier version's checkpoint has none
         for key, part in (("scorer", self._scorer), ("reward", self._reward)):
             if part is not None:
                 try:

@@ -17,7 +17,7 @@ from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.mixture import MixtureSampler, Sequences
 from mos_tune.rewards import Reward
-from mos_tune.scorers import Scorer
+from mos_tune.scorers import Scorer, UpdateSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,9 @@ class RunPlan:
         settings: dict[str, int | str | None] = {
             "reward": None if reward is None else type(reward).__name__,
             "seed": self.seed,
-            "scorer.update_every": None if scorer is None else scorer.update_every,
+            "scorer.update_every": (
+                None if scorer is None else UpdateSchedule(scorer.update_every).setting()
+            ),
             "reward.batch_size": None if reward is None else reward.batch_size,
         }
         held_out: Mapping[str, Any] = self.held_out

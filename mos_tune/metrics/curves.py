@@ -33,7 +33,7 @@ class RunCurves:
         names (list[str]): the datasets, in the config's order.
         last_step (int): step of the last event.
         unit (str): what a draw takes: examples, or where datasets are packed, sequences.
-        probabilities (Curve): at the start, after every scorer update, and when one is exhausted.
+        probabilities (Curve): at the start, and whenever the mixture changed.
         rewards (Curve): after smoothing (Eq. 11), at every update.
         raw_rewards (Curve): before smoothing, at every update.
         losses (Curve): held-out losses in nats per response token, with their mean as ``MEAN`` if
@@ -60,7 +60,7 @@ class RunCurves:
         self.last_step = event["step"]
         if event["event"] == "start" and event.get("draws_per_epoch") != event.get("sizes"):
             self.unit = "sequences"
-        if event["event"] in ("start", "update", "used_up"):
+        if "probabilities" in event:
             self._append(self.probabilities, event["probabilities"])
         if event["event"] == "update":
             self._append(self.rewards, event["rewards"])

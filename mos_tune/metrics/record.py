@@ -94,6 +94,14 @@ class MixtureRecord:
         """Write which datasets can be drawn no more, and the mixture of the others."""
         self._event("used_up", step, datasets=names, probabilities=self._named(probabilities))
 
+    def scheduled(self, step: int, probabilities: Tensor) -> None:
+        """Write the mixture of the step to come, where it changes from step to step."""
+        self._event("scheduled", step, probabilities=self._named(probabilities))
+
+    def frozen(self, step: int, probabilities: Tensor) -> None:
+        """Write the mixture that stays from here on."""
+        self._event("frozen", step, probabilities=self._named(probabilities))
+
     def learned(
         self,
         step: int,

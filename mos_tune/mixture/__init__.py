@@ -13,12 +13,15 @@ from mos_tune.mixture.randomness import counter_based_rng, derived_seed
 from mos_tune.mixture.sampler import MixtureSampler
 from mos_tune.mixture.sequences import Sequences, TokenizedExamples, pad_right
 from mos_tune.mixture.subsets import hold_out, probe_indices
+from mos_tune.mixture.unimax import unimax
+from mos_tune.mixture.weights import WeightSchedule
 
 __all__ = [
     "MixtureLoader",
     "MixtureSampler",
     "Sequences",
     "TokenizedExamples",
+    "WeightSchedule",
     "counter_based_rng",
     "derived_seed",
     "hold_out",
@@ -26,4 +29,5 @@ __all__ = [
     "probe_indices",
     "renormalized",
     "tempered_prior",
+    "unimax",
 ]

@@ -6,7 +6,18 @@
 
 """The policy: rewards in, probabilities out. Knows torch only."""
 
+from mos_tune.scorers.boltzmann import PriorBoltzmannScorer
+from mos_tune.scorers.fixed_point import FixedPointScorer
+from mos_tune.scorers.mirror import MirrorScorer
 from mos_tune.scorers.mlp import MLPScorer
+from mos_tune.scorers.schedule import UpdateSchedule
 from mos_tune.scorers.scorer import Scorer
 
-__all__ = ["MLPScorer", "Scorer"]
+__all__ = [
+    "FixedPointScorer",
+    "MLPScorer",
+    "MirrorScorer",
+    "PriorBoltzmannScorer",
+    "Scorer",
+    "UpdateSchedule",
+]

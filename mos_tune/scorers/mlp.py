@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mos_tune.errors import UserError, check_whole, is_number
+from mos_tune.scorers.numerics import log_prior, one_row
+from mos_tune.scorers.schedule import UpdateEvery, UpdateSchedule
 
 
 class MLPScorer(nn.Module):
@@ -23,10 +25,23 @@ class MLPScorer(nn.Module):
     An update follows the gradient of ``sum_i R(i) log p(i)``, over all available datasets, without
     a sampled action, a weight p(i) or a baseline (Eq. 6). Its fixed point is ``p* = R / sum(R)``.
 
+    Adam gets the rewards over their mean, which leaves p* where it is: the paper's text is silent
+    on Adam, and the scale of the rewards is a learning rate in it. Without that, one outlier of
+    150 among rewards of 1 holds p above 0.28 for seven updates more, since Adam's second moments
+    remember it, and rewards below about 1e-10 do nothing, for they are less than Adam's epsilon.
+    Plain gradient steps get them as they are.
+
+    What the text does not let us mend: f sees which datasets are available, so when one is
+    exhausted the others' ratios jump, part of the way back to the prior, until the next update
+    (``hidden_dim=None`` keeps them). An update is ``inner_steps`` steps over
+    ``2 * N * hidden_dim + N + hidden_dim`` numbers: 0.5M, or about 2 s, with 1,000 datasets.
+    :class:`~mos_tune.scorers.FixedPointScorer` has p* in closed form, and none of this.
+
     Args:
         prior (Tensor): float64 probabilities to start from, shape ``[N]``.
         seed (int): seed of the first layer's initial weights.
-        update_every (int): S, optimizer steps between two updates. Default 100, as in the paper.
+        update_every (UpdateEvery): S, optimizer steps between two updates, or a schedule
+            (:class:`~mos_tune.scorers.UpdateSchedule`). Default 100, as in the paper.
         lr (float): gamma, the scorer's learning rate. Default 1e-4, as in the paper.
         hidden_dim (int | None): width of the perceptron; None has N free logits instead. Default
             256, the narrowest of those tried that follows at once: one default update leaves less
@@ -56,15 +71,15 @@ class MLPScorer(nn.Module):
         prior: Tensor,
         *,
         seed: int = 0,
-        update_every: int = 100,
+        update_every: UpdateEvery = 100,
         lr: float = 1e-4,
         hidden_dim: int | None = 256,
         inner_steps: int = 200,
         optimizer: str = "adam",
     ) -> None:
         super().__init__()
-        for key, value in (("update_every", update_every), ("inner_steps", inner_steps)):
-            check_whole(f"scorer.{key}", value)
+        UpdateSchedule(update_every)
+        check_whole("scorer.inner_steps", inner_steps)
         if hidden_dim is not None:
             check_whole("scorer.hidden_dim", hidden_dim)
         if not is_number(lr) or lr <= 0:
@@ -73,8 +88,7 @@ class MLPScorer(nn.Module):
             raise UserError(f"scorer.optimizer must be 'adam' or 'sgd', got {optimizer!r}")
         self.update_every = update_every
         self._inner_steps = inner_steps
-        # A prior that underflows to 0 would be a logit of -inf, which no gradient can move.
-        self.bias = nn.Parameter(prior.double().log().clamp_min(-700))
+        self.bias = nn.Parameter(log_prior(prior))
         self.hidden: nn.Linear | None = None
         if hidden_dim is not None:
             generator = torch.Generator().manual_seed(seed)
@@ -114,12 +128,18 @@ class MLPScorer(nn.Module):
             available (Tensor | None): as in :meth:`probabilities`.
 
         Raises:
-            ValueError: if a reward of an available dataset is negative or not finite.
+            UserError: if a reward of an available dataset is negative, or there are several.
+            ValueError: if one is not finite.
         """
         mask = self._mask(available)
-        targets = rewards.double()[mask]
-        if not (torch.isfinite(targets).all() and (targets >= 0).all()):
-            raise ValueError(f"rewards must be finite and not negative, got {rewards.tolist()}")
+        targets = one_row(rewards, "MLPScorer")[mask]
+        if (targets < 0).any():
+            raise UserError(
+                f"MLPScorer learns from rewards that are not negative, got {rewards.tolist()}; "
+                "MirrorScorer takes signed ones"
+            )
+        if isinstance(self._optimizer, torch.optim.Adam) and targets.any():
+            targets = targets / targets.mean()
         for _ in range(self._inner_steps):
             self._optimizer.zero_grad()
             loss = -(targets * self(mask)[mask]).sum()

@@ -23,10 +23,11 @@ class Scorer(Protocol):
     ``torch.nn.Module`` that keeps it in parameters or buffers has the two state methods already.
 
     Attributes:
-        update_every (int): S, optimizer steps between two updates.
+        update_every (UpdateEvery): S, optimizer steps between two updates, or a schedule
+            (:class:`~mos_tune.scorers.UpdateSchedule`), which the one who asks keeps to.
     """
 
-    update_every: int
+    update_every: Any
 
     def probabilities(self, available: Tensor) -> Tensor:
         """Give the current mixture.
@@ -43,8 +44,9 @@ class Scorer(Protocol):
         """Learn from one measurement.
 
         Args:
-            rewards (Tensor): smoothed reward of every dataset, finite and not negative, also of
-                those not available; float64, shape ``[N]``.
+            rewards (Tensor): smoothed reward of every dataset, also of those not available:
+                float64, finite, and negative only where the reward says so; shape ``[N]``, or
+                ``[N, m]`` of a reward with m numbers per dataset.
             available (Tensor): as in :meth:`probabilities`.
         """
 

@@ -26,8 +26,10 @@ from mos_tune.errors import UserError
 from mos_tune.learning import RunPlan
 from mos_tune.learning.policy import check_scorer
 from mos_tune.mixture import MixtureSampler
+from mos_tune.scorers import UpdateSchedule
 from mos_tune.sections import Sections
 from mos_tune.training.config import check_reward
+from mos_tune.training.weights import with_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +72,11 @@ def plan_run(
     sizes = {name: len(one) for name, one in sequences.items()}
     world_size, _ = get_world_size_and_rank()
     global_batch_size = cfg.batch_size * cfg.gradient_accumulation_steps * world_size
+    of_an_epoch = _steps_per_epoch(cfg, sizes, global_batch_size)
+    asked_for = epochs * of_an_epoch
     sampler: MixtureSampler = build(
         "sampler",
-        cfg.sampler,
+        with_numbers(cfg, sizes, asked_for * global_batch_size),
         sizes,
         global_batch_size=global_batch_size,
         seed=seed,
@@ -85,8 +89,6 @@ def plan_run(
         check_scorer(cfg.scorer["_component_"], scorer)
         reward = build("reward", cfg.reward, sampler.names)
         check_reward(cfg, reward)
-    of_an_epoch = _steps_per_epoch(cfg, sizes, global_batch_size)
-    asked_for = epochs * of_an_epoch
     total_steps = asked_for if sampler.max_steps is None else min(asked_for, sampler.max_steps)
     of_an_epoch = min(of_an_epoch, total_steps)
     ends_early = ""
@@ -97,7 +99,7 @@ def plan_run(
         )
         log_rank_zero(ends_early)
     try_components(cfg, total_steps)
-    if scorer is not None and scorer.update_every > total_steps:
+    if scorer is not None and UpdateSchedule(scorer.update_every).first > total_steps:
         log_rank_zero(
             f"scorer.update_every is {scorer.update_every}, but the run has only {total_steps} "
             "steps: the mixture stays at the prior",

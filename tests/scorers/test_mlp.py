@@ -186,7 +186,79 @@ def test_bad_options_name_key_and_value(option, value):
         MLPScorer(torch.ones(2) / 2, **{option: value})
 
 
-@pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf")])
-def test_rewards_must_be_finite_and_not_negative(bad):
-    with pytest.raises(ValueError, match="finite and not negative"):
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_rewards_must_be_finite(bad):
+    with pytest.raises(ValueError, match="rewards must be finite"):
         MLPScorer(torch.ones(2) / 2).learn(torch.tensor([0.5, bad]))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [
+        (
+            torch.tensor([0.5, -0.25]),
+            r"not negative, got \[0.5, -0.25\]; MirrorScorer takes signed",
+        ),
+        (torch.ones(2, 2), "MLPScorer learns from one number per dataset, .* gives 2"),
+    ],
+)
+def test_signed_rewards_and_several_need_another_scorer(rewards, message):
+    with pytest.raises(UserError, match=message):
+        MLPScorer(torch.ones(2) / 2).learn(rewards)
+
+
+def learned(rewards, **options):
+    scorer = MLPScorer(torch.full((4,), 0.25, dtype=torch.float64), **options)
+    for one in rewards:
+        scorer.learn(torch.tensor(one, dtype=torch.float64))
+    return scorer
+
+
+USUAL = [1.0, 0.9, 1.1, 1.0]
+
+
+@pytest.mark.parametrize("outlier", [150.0, 1000.0])
+def test_an_outlier_counts_in_its_own_update_and_in_no_later_one(outlier):
+    with_it = [USUAL, USUAL, [outlier, *USUAL[1:]]]
+    assert learned(with_it).probabilities()[0] > 0.95
+    assert learned([*with_it, USUAL]).probabilities()[0] < 0.26
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-12, 1e6])
+def test_with_adam_the_scale_of_the_rewards_does_not_matter(scale):
+    rewards = [0.1, 0.2, 0.3, 0.4]
+    scaled = learned([[scale * reward for reward in rewards]]).probabilities()
+    np.testing.assert_allclose(scaled, rewards, atol=1e-4)
+
+
+def test_plain_gradient_steps_get_the_rewards_as_they_are():
+    options = {"optimizer": "sgd", "inner_steps": 1, "hidden_dim": None, "lr": 1.0}
+    moved = learned([[1e-12, 0, 0, 0]], **options).probabilities()[0] - 0.25
+    # d p_0 = lr * (R - p sum R) projected by the softmax's Jacobian.
+    assert float(moved) == pytest.approx(0.25 * 0.75 * 1e-12, rel=1e-3)
+
+
+def test_rewards_that_are_all_0_teach_nothing():
+    assert learned([[0.0] * 4]).probabilities().tolist() == [0.25] * 4
+
+
+def test_when_a_dataset_is_exhausted_the_perceptron_jumps_towards_the_prior():
+    prior = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+    left = torch.tensor([True, True, True, False])
+    jumps = {}
+    for hidden_dim in (256, None):
+        scorer = MLPScorer(prior, hidden_dim=hidden_dim)
+        for _ in range(3):
+            scorer.learn(torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64))
+        kept = scorer.probabilities() * left
+        kept, start = kept / kept.sum(), prior * left / prior[left].sum()
+        moved, way = scorer.probabilities(left) - kept, start - kept
+        jumps[hidden_dim] = float(moved @ way / (way @ way))
+    assert 0.1 < jumps[256] < 0.5
+    assert abs(jumps[None]) < 1e-12
+
+
+def test_an_updates_cost_grows_with_the_number_of_datasets():
+    scorer = MLPScorer(torch.full((1000,), 1e-3, dtype=torch.float64))
+    numbers = sum(parameter.numel() for parameter in scorer.parameters())
+    assert numbers == 2 * 1000 * 256 + 1000 + 256
