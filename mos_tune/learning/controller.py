@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mos_tune.distributed import check_ranks_agree, get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
@@ -24,7 +25,7 @@ from mos_tune.learning.plan import RunPlan, check_resumes, tell_changes
 from mos_tune.learning.probes import UpdateProbes
 from mos_tune.metrics import MixtureRecord
 from mos_tune.mixture import derived_seed
-from mos_tune.rewards import Probes
+from mos_tune.rewards import Probes, Progress
 
 
 class MixtureController:
@@ -44,6 +45,8 @@ class MixtureController:
         validate_every (int | None): optimizer steps between two held-out losses. Default None:
             never.
         log_every (int): optimizer steps between two logs of losses and mixture. Default 1.
+        optimizer (Optimizer | None): the model's, for rewards that ask for its learning rate or its
+            second moments. Default None: such a reward is refused.
         after_step (Callable[[int], None] | None): called with the step when all is done that
             belongs to it, and the state is complete. Default None.
 
@@ -64,6 +67,7 @@ class MixtureController:
         device: torch.device,
         validate_every: int | None = None,
         log_every: int = 1,
+        optimizer: Optimizer | None = None,
         after_step: Callable[[int], None] | None = None,
     ) -> None:
         self._model = model
@@ -81,7 +85,12 @@ class MixtureController:
         probes = None
         if plan.reward is not None:
             probes = UpdateProbes(
-                plan.examples, plan.held_out, plan.reward, self._probes, plan.seed
+                plan.examples,
+                plan.held_out,
+                plan.reward,
+                self._probes,
+                plan.seed,
+                self._progress,
             )
         self._mixture = LearnedMixture(plan.sampler, plan.scorer, plan.reward, probes)
         self._counts = Counts(plan.sampler, plan.sequences)
@@ -89,6 +98,7 @@ class MixtureController:
         self._record = record
         self._validate_every = validate_every
         self._log_every = log_every
+        self._optimizer = optimizer
         self._after_step = after_step
         self.step = 0
         self._since_log = torch.zeros(len(plan.sampler.names), 2, dtype=torch.float64)
@@ -201,6 +211,16 @@ class MixtureController:
         self._mixture.prepare(self._model, steps=more)
         self._check_ranks_agree()
 
+    def _progress(self) -> Progress:
+        counts = self._counts.by_unit()
+        return Progress(
+            step=self.step,
+            probabilities=self._mixture.probabilities,
+            draws=counts["draws"],
+            tokens=counts["tokens"],
+            optimizer=self._optimizer,
+        )
+
     def _note_exhausted(self) -> None:
         gone = self._mixture.note_exhausted()
         if not gone:
@@ -222,7 +242,9 @@ class MixtureController:
         raw, smoothed = rewards
         seconds = time.perf_counter() - started
         mixture, counts = self._mixture.probabilities, self._counts.by_unit()
-        self._record.learned(self.step, mixture, smoothed, raw, counts, seconds)
+        assert self._plan.reward is not None
+        columns = self._plan.reward.columns
+        self._record.learned(self.step, mixture, smoothed, raw, counts, seconds, columns)
 
     def _check_ranks_agree(self) -> None:
         # What goes into the scorer; itself it is rank 0's everywhere, and so is the mixture.

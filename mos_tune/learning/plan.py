@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
+from mos_tune.learning.policy import check_columns
 from mos_tune.mixture import MixtureSampler, Sequences
 from mos_tune.rewards import Reward
 from mos_tune.scorers import Scorer
@@ -53,6 +54,15 @@ class RunPlan:
     model: Mapping[str, Any] = field(default_factory=dict)
     fingerprints: Mapping[str, str | None] = field(default_factory=dict)
     pack_sizes: Mapping[str, int | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that the scorer takes what the reward gives.
+
+        Raises:
+            UserError: if it does not.
+        """
+        if self.reward is not None and self.scorer is not None:
+            check_columns(self.reward, self.scorer)
 
     def state_dict(self) -> dict[str, Any]:
         """Give what is fixed for the whole run, to be compared when it resumes."""

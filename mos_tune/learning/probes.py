@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from mos_tune.mixture import derived_seed, probe_indices
-from mos_tune.rewards import Probes, Reward
+from mos_tune.rewards import Probes, Progress, Reward
 
 
 class UpdateProbes:
@@ -24,6 +24,8 @@ class UpdateProbes:
         reward (Reward): says how many of each dataset, and whether held-out ones too.
         probes (Callable[..., Probes]): makes probes of datasets and indices.
         seed (int): the run's seed.
+        progress (Callable[[], Progress] | None): tells where the run stands. Default None: nobody
+            does.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class UpdateProbes:
         reward: Reward,
         probes: Callable[..., Probes],
         seed: int,
+        progress: Callable[[], Progress] | None = None,
     ) -> None:
         self._examples = examples
         self._held_out = held_out
         self._reward = reward
         self._probes = probes
         self._seed = seed
+        self._progress = progress
 
     def of_update(self, update: int) -> Probes:
         """Give the probes of one update, counted from 1."""
@@ -48,7 +52,10 @@ class UpdateProbes:
             held_out = self._probes(self._held_out, indices)
         seed = derived_seed(self._seed, "reward", update)
         indices = self._indices(self._examples, update)
-        return self._probes(self._examples, indices, held_out=held_out, seed=seed)
+        progress = None if self._progress is None else self._progress()
+        return self._probes(
+            self._examples, indices, held_out=held_out, seed=seed, progress=progress
+        )
 
     def of_all(self, updates: Iterable[int]) -> Probes:
         """Give the training examples of several updates, each once."""

@@ -102,14 +102,25 @@ class MixtureRecord:
         raw_rewards: Tensor,
         counts: Mapping[str, Any],
         seconds: float,
+        columns: Sequence[str] = (),
     ) -> None:
-        """Write a scorer update."""
+        """Write a scorer update.
+
+        Rewards of several ``columns``, shape ``[N, m]``, are written by their first one, and all as
+        they were measured under ``signals``.
+        """
+        signals = {}
+        if columns:
+            named = zip(columns, raw_rewards.unbind(dim=1), strict=True)
+            signals = {"signals": {column: self._named(values) for column, values in named}}
+            rewards, raw_rewards = rewards[:, 0], raw_rewards[:, 0]
         self._event(
             "update",
             step,
             probabilities=self._named(probabilities),
             rewards=self._named(rewards),
             raw_rewards=self._named(raw_rewards),
+            **signals,
             **counts,
             seconds=seconds,
         )

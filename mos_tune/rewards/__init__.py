@@ -15,7 +15,7 @@ from mos_tune.rewards.forward import (
     response_log_likelihood,
 )
 from mos_tune.rewards.gradient import GradientReward
-from mos_tune.rewards.probes import ProbeBatch, Probes
+from mos_tune.rewards.probes import ProbeBatch, Probes, Progress
 from mos_tune.rewards.transferability import TransferabilityReward
 from mos_tune.rewards.uncertainty import UncertaintyReward
 
@@ -24,6 +24,7 @@ __all__ = [
     "GradientReward",
     "ProbeBatch",
     "Probes",
+    "Progress",
     "Reward",
     "TransferabilityReward",
     "UncertaintyReward",

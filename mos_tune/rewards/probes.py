@@ -13,8 +13,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 from tqdm import tqdm
+
+from mos_tune.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,39 @@ class ProbeBatch:
     labels: Tensor
     lengths: Tensor
     positions: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands at a scorer update.
+
+    Attributes:
+        step (int): optimizer steps made.
+        probabilities (Tensor): the mixture that the update may change, float64, shape ``[N]``.
+        draws (Mapping[str, int]): sequences drawn of each dataset so far.
+        tokens (Mapping[str, int]): tokens in them, prompts too.
+        optimizer (Optimizer | None): the model's, for its learning rate and its second moments.
+            Default None: the trainer has not given it.
+    """
+
+    step: int
+    probabilities: Tensor
+    draws: Mapping[str, int]
+    tokens: Mapping[str, int]
+    optimizer: Optimizer | None = None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate as the optimizer's first group has it now: that of the next step.
+
+        Raises:
+            UserError: if the trainer has not given the optimizer.
+        """
+        if self.optimizer is None:
+            raise UserError(
+                "reward: the learning rate is not known; give the optimizer to MixtureController"
+            )
+        return float(self.optimizer.param_groups[0]["lr"])
 
 
 @dataclass(frozen=True)
@@ -53,6 +89,8 @@ class Probes:
         held_out (Probes | None): held-out examples of every dataset, for a reward that asks for
             them with ``needs_held_out``.
         seed (int): for a reward's own randomness, different at every update.
+        progress (Progress | None): where the run stands. Default None: it has not begun, or its
+            trainer does not tell.
     """
 
     datasets: Mapping[str, Dataset]
@@ -64,6 +102,7 @@ class Probes:
     world_size: int = 1
     held_out: "Probes | None" = None
     seed: int = 0
+    progress: Progress | None = None
 
     @property
     def names(self) -> list[str]:

@@ -44,7 +44,9 @@ class Scorer(Protocol):
 
         Args:
             rewards (Tensor): smoothed reward of every dataset, finite and not negative, also of
-                those not available; float64, shape ``[N]``.
+                those not available; float64, shape ``[N]``. A scorer with an attribute ``signed =
+                True`` gets those of a signed reward as they are, negative ones too; one with
+                ``columns = 2`` takes also a reward that gives two numbers, shape ``[N, 2]``.
             available (Tensor): as in :meth:`probabilities`.
         """
 

@@ -57,6 +57,17 @@ def test_rank_0_writes_events_scalars_and_the_picture(tmp_path):
     assert imread(tmp_path / "new" / "mixture.png").size > 0
 
 
+def test_a_reward_of_several_numbers_is_written_by_its_columns(tmp_path):
+    both = torch.tensor([[1.0, 10.0], [2.0, 20.0]])
+    one = record(tmp_path)
+    one.start({"a": 2, "b": 10}, {"a": 2, "b": 3}, HALVES)
+    one.learned(1, HALVES, both / 2, both, COUNTS, 0.1, ["signal", "noise"])
+    update = lines(tmp_path / "mixture.jsonl")[1]
+    assert update["rewards"] == {"a": 0.5, "b": 1.0}
+    assert update["raw_rewards"] == {"a": 1.0, "b": 2.0}
+    assert update["signals"] == {"signal": {"a": 1.0, "b": 2.0}, "noise": {"a": 10.0, "b": 20.0}}
+
+
 def _run_of_a_rank(rank, world_size, folder):
     logged = []
 
