@@ -11,7 +11,7 @@ torchtune's keys and components stay as they are; what reads one of ours reads t
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,9 @@ class ValidationSection:
         every_n_steps (int): optimizer steps between two measurements.
         max_examples (int): of each dataset, the same ones every time.
         fraction (float | None): share of every dataset that is held out of training. Default None.
-        dataset (Mapping[str, DictConfig] | None): builders of held-out sets of their own, by the
-            training dataset's name, in place of ``fraction``. Default None.
+        dataset (Mapping[str, DictConfig] | None): builders of held-out sets of their own, in place
+            of ``fraction``: by name one of every training dataset, and of others that are only
+            measured. Default None.
     """
 
     every_n_steps: int
@@ -79,6 +80,8 @@ class Sections:
         datasets (Mapping[str, DatasetSection]): ``dataset``, by name and in order.
         validation (ValidationSection | None): None where there are no held-out losses.
         checkpoint (CheckpointSection | None): None where there are torchtune's exports only.
+        objective (Mapping[str, float]): ``objective``, weights of held-out sets by name; those it
+            does not name count nothing. Default: none, and all count the same.
         log_examples (bool): write the ids of every step's examples. Default False.
         timeout_seconds (int): how long ranks wait for each other. Default 600: NCCL's own; gloo's
             would be half an hour.
@@ -87,6 +90,7 @@ class Sections:
     datasets: Mapping[str, DatasetSection]
     validation: ValidationSection | None
     checkpoint: CheckpointSection | None
+    objective: Mapping[str, float] = field(default_factory=dict)
     log_examples: bool = False
     timeout_seconds: int = 600
 
@@ -106,10 +110,12 @@ def read_sections(cfg: Mapping[str, Any]) -> Sections:
         raise UserError(f"log_examples must be True or False, got {log_examples!r}")
     timeout = cfg.get("timeout_seconds", Sections.timeout_seconds)
     check_whole("timeout_seconds", timeout)
+    validation = _validation(cfg.get("validation"), list(datasets))
     return Sections(
         datasets=datasets,
-        validation=_validation(cfg.get("validation"), list(datasets)),
+        validation=validation,
         checkpoint=_checkpoint(cfg.get("checkpoint")),
+        objective=_objective(cfg.get("objective"), validation, list(datasets)),
         log_examples=log_examples,
         timeout_seconds=timeout,
     )
@@ -130,13 +136,7 @@ def read_datasets(section: Any) -> dict[str, DatasetSection]:
 
 
 def _dataset(name: Any, section: Any) -> DatasetSection:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isprintable():
-        raise UserError(
-            f"dataset.{name!r} must have another name: text without blanks at its ends, line "
-            "breaks or any of . / = [ ] { } $, since metrics and command line are made of it"
-        )
-    if name == "mean":
-        raise UserError("dataset.mean must have another name: val_loss/mean is the mean of all")
+    _check_name("dataset", name)
     key = f"dataset.{name}"
     if not OmegaConf.is_dict(section) or section.get("_component_") is None:
         raise UserError(f"{key} needs a builder as _component_, got {section}")
@@ -154,6 +154,16 @@ def _dataset(name: Any, section: Any) -> DatasetSection:
     return DatasetSection(
         builder=builder, max_epochs=max_epochs, packed=packed, selection=selection
     )
+
+
+def _check_name(section: str, name: Any) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isprintable():
+        raise UserError(
+            f"{section}.{name!r} must have another name: text without blanks at its ends, line "
+            "breaks or any of . / = [ ] { } $, since metrics and command line are made of it"
+        )
+    if name == "mean":
+        raise UserError(f"{section}.mean must have another name: val_loss/mean is the mean of all")
 
 
 def _check_file(key: str, file: Any) -> None:
@@ -177,17 +187,41 @@ def _validation(section: Any, names: list[str]) -> ValidationSection | None:
         )
     if fraction is not None and not (is_number(fraction) and 0 < fraction < 1):
         raise UserError(f"validation.fraction must lie between 0 and 1, got {fraction!r}")
-    if datasets is not None and set(datasets) != set(names):
+    if datasets is not None and not set(names) <= set(datasets):
         raise UserError(
             f"validation.dataset names {list(datasets)}, it must name the training datasets {names}"
         )
     for name, one in (datasets or {}).items():
+        _check_name("validation.dataset", name)
         if OmegaConf.is_dict(one) and one.get("packed", False):
             raise UserError(
                 f"validation.dataset.{name}.packed is True; held-out losses are of whole examples: "
                 "False"
             )
     return ValidationSection(**section)
+
+
+def _objective(
+    section: Any, validation: ValidationSection | None, names: list[str]
+) -> dict[str, float]:
+    if section is None:
+        return {}
+    if not OmegaConf.is_dict(section) or not section:
+        raise UserError(f"objective must map names of held-out sets to weights, got {section}")
+    if validation is None:
+        raise UserError(
+            f"objective is {dict(section)}, which weighs held-out losses, but validation is null"
+        )
+    held_out = names if validation.dataset is None else list(validation.dataset)
+    for name, weight in section.items():
+        if name not in held_out:
+            raise UserError(
+                f"objective.{name} is no held-out set; there are {', '.join(held_out)}, and "
+                "validation.dataset may name more"
+            )
+        if not is_number(weight) or weight <= 0:
+            raise UserError(f"objective.{name} must be a number above 0, got {weight!r}")
+    return {name: float(weight) for name, weight in section.items()}
 
 
 def _checkpoint(section: Any) -> CheckpointSection | None:

@@ -50,10 +50,6 @@ def load_data(sections: Sections, tokenizer: Any, seed: int) -> MixtureData:
             kept, held = hold_out(len(examples), validation.fraction, seed=seed, name=name)
             train[name] = examples.some(kept)
             held_out[name] = examples.some(held[: validation.max_examples])
-        elif validation is not None and validation.dataset is not None:
-            key = f"validation.dataset.{name}"
-            examples, fingerprints[key] = _read(key, validation.dataset[name], tokenizer)
-            held_out[name] = examples.some(range(len(examples))[: validation.max_examples])
         # After the hold-out, so that a run on selected examples is measured on those of any other.
         if section.selection is not None:
             whole, key = train[name], f"dataset.{name}.selection"
@@ -61,6 +57,12 @@ def load_data(sections: Sections, tokenizer: Any, seed: int) -> MixtureData:
             train[name] = whole.some(chosen)
             members = repr(train[name].indices).encode()
             fingerprints[key] = blake2b(members, digest_size=8).hexdigest()
+    if validation is not None and validation.dataset is not None:
+        # Those of the training datasets first, in their order; then what is only measured.
+        for name in dict.fromkeys([*sections.datasets, *validation.dataset]):
+            key = f"validation.dataset.{name}"
+            examples, fingerprints[key] = _read(key, validation.dataset[name], tokenizer)
+            held_out[name] = examples.some(range(len(examples))[: validation.max_examples])
     limits = {name: section.max_epochs for name, section in sections.datasets.items()}
     return MixtureData(
         train=train,

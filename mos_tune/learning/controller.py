@@ -8,7 +8,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from mos_tune.distributed import check_ranks_agree, get_world_size_and_rank, log
 from mos_tune.errors import UserError
 from mos_tune.learning.counts import Counts
 from mos_tune.learning.learned_mixture import LearnedMixture
-from mos_tune.learning.losses import DatasetLosses, held_out_losses
+from mos_tune.learning.losses import DatasetLosses, held_out_losses, held_out_mean
 from mos_tune.learning.plan import RunPlan, check_resumes, tell_changes
 from mos_tune.learning.probes import UpdateProbes
 from mos_tune.metrics import MixtureRecord
@@ -91,6 +91,7 @@ class MixtureController:
                 self._probes,
                 plan.seed,
                 self._progress,
+                plan.objective,
             )
         self._mixture = LearnedMixture(plan.sampler, plan.scorer, plan.reward, probes)
         self._counts = Counts(plan.sampler, plan.sequences)
@@ -144,7 +145,7 @@ class MixtureController:
         """Do, in this order: training losses, mixture, held-out losses, logs, the rest."""
         self.step = step
         losses = self._losses.take()
-        self._check_finite("training", losses[:, 0])
+        self._check_finite("training", self._sampler.names, losses[:, 0])
         if losses[:, 1].sum() == 0:
             raise UserError(
                 f"no example of step {step} has a response token; the sequences drawn so far are "
@@ -255,11 +256,13 @@ class MixtureController:
         held_out: Mapping[str, Any] = self._plan.held_out
         indices = {name: range(len(part)) for name, part in held_out.items()}
         losses = held_out_losses(self._model, self._probes(held_out, indices))
-        self._check_finite("held-out", losses)
-        self._record.validation(self.step, losses)
+        self._check_finite("held-out", held_out, losses)
+        self._record.validation(
+            self.step, list(held_out), losses, held_out_mean(losses, held_out, self._plan.objective)
+        )
 
-    def _check_finite(self, kind: str, losses: Tensor) -> None:
-        for name, loss in zip(self._sampler.names, losses.tolist(), strict=True):
+    def _check_finite(self, kind: str, names: Iterable[str], losses: Tensor) -> None:
+        for name, loss in zip(names, losses.tolist(), strict=True):
             if not math.isfinite(loss):
                 raise UserError(
                     f"the {kind} loss of dataset.{name} is {loss} at step {self.step}; training "

@@ -30,7 +30,10 @@ class RunPlan:
         sequences (Mapping[str, Sequences]): what is drawn of each dataset, by its name.
         examples (Mapping[str, Dataset]): the training examples that a reward measures: those in the
             sequences.
-        held_out (Mapping[str, Dataset]): the held-out examples of each dataset. Default: none.
+        held_out (Mapping[str, Dataset]): the held-out examples of each dataset, and after them of
+            sets that are only measured. Default: none.
+        objective (Mapping[str, float]): weights of held-out sets in their mean, and in what gain
+            rewards raise; a set that it does not name has none. Default: all weigh the same.
         sampler (MixtureSampler): draws the sequences; holds the prior.
         scorer (Scorer | None): the policy. Default None: the mixture stays at the prior.
         reward (Reward | None): what the policy learns from; there with a scorer. Default None.
@@ -47,6 +50,7 @@ class RunPlan:
     sequences: Mapping[str, Sequences]
     examples: Mapping[str, Dataset]
     held_out: Mapping[str, Dataset] = field(default_factory=dict)
+    objective: Mapping[str, float] = field(default_factory=dict)
     sampler: MixtureSampler
     scorer: Scorer | None = None
     reward: Reward | None = None
@@ -73,6 +77,9 @@ class RunPlan:
             "scorer.update_every": None if scorer is None else scorer.update_every,
             "reward.batch_size": None if reward is None else reward.batch_size,
         }
+        if self.objective:  # an earlier version's checkpoint knows of none
+            weights = (f"{name}: {weight:g}" for name, weight in self.objective.items())
+            settings["objective"] = ", ".join(weights)
         held_out: Mapping[str, Any] = self.held_out
         sizes = {name: len(part) for name, part in held_out.items()}
         if reward is not None and reward.needs_held_out:

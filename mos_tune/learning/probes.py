@@ -20,12 +20,13 @@ class UpdateProbes:
 
     Args:
         examples (Mapping[str, Dataset]): the training examples of each dataset.
-        held_out (Mapping[str, Dataset]): the held-out ones.
+        held_out (Mapping[str, Dataset]): the held-out ones, also of sets that are only measured.
         reward (Reward): says how many of each dataset, and whether held-out ones too.
         probes (Callable[..., Probes]): makes probes of datasets and indices.
         seed (int): the run's seed.
         progress (Callable[[], Progress] | None): tells where the run stands. Default None: nobody
             does.
+        objective (Mapping[str, float]): weights of held-out sets. Default: all weigh the same.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class UpdateProbes:
         probes: Callable[..., Probes],
         seed: int,
         progress: Callable[[], Progress] | None = None,
+        objective: Mapping[str, float] | None = None,
     ) -> None:
         self._examples = examples
         self._held_out = held_out
@@ -43,18 +45,24 @@ class UpdateProbes:
         self._probes = probes
         self._seed = seed
         self._progress = progress
+        self._objective = objective or {}
 
     def of_update(self, update: int) -> Probes:
         """Give the probes of one update, counted from 1."""
         held_out = None
-        if self._reward.needs_held_out:
+        if self._reward.needs_held_out or (self._reward.uses_held_out and self._held_out):
             indices = self._indices(self._held_out, update, "validation.")
             held_out = self._probes(self._held_out, indices)
         seed = derived_seed(self._seed, "reward", update)
         indices = self._indices(self._examples, update)
         progress = None if self._progress is None else self._progress()
         return self._probes(
-            self._examples, indices, held_out=held_out, seed=seed, progress=progress
+            self._examples,
+            indices,
+            held_out=held_out,
+            objective=self._objective,
+            seed=seed,
+            progress=progress,
         )
 
     def of_all(self, updates: Iterable[int]) -> Probes:

@@ -126,9 +126,16 @@ class MixtureRecord:
         )
         self._log(step, "mixture/reward", self._named(rewards))
 
-    def validation(self, step: int, losses: Tensor) -> None:
-        """Write held-out losses in nats per response token, and their mean over datasets."""
-        named, mean = self._named(losses), float(losses.mean())
+    def validation(self, step: int, names: Sequence[str], losses: Tensor, mean: float) -> None:
+        """Write held-out losses in nats per response token, and their mean.
+
+        Args:
+            step (int): optimizer steps made.
+            names (Sequence[str]): the held-out sets: of the datasets, and others.
+            losses (Tensor): theirs, in that order.
+            mean (float): by the weights of the objective.
+        """
+        named = dict(zip(names, losses.tolist(), strict=True))
         self._event("validation", step, losses=named, mean=mean)
         self._log(step, "val_loss", named | {"mean": mean})
 

@@ -50,6 +50,8 @@ class Reward(ABC):
         specialises (ClassVar[bool]): has a form for a specialist. Default True.
         needs_held_out (ClassVar[bool]): measures on held-out examples, which the recipe then
             demands from the config, and gives as ``probes.held_out``. Default False.
+        uses_held_out (ClassVar[bool]): measures on held-out examples where the config has any.
+            Default False.
         needs_gradients (ClassVar[bool]): makes backward passes of its own, which the recipe then
             keeps apart from ``optimizer_in_bwd``. Default False.
     """
@@ -58,6 +60,7 @@ class Reward(ABC):
     columns: ClassVar[tuple[str, ...]] = ()
     specialises: ClassVar[bool] = True
     needs_held_out: ClassVar[bool] = False
+    uses_held_out: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
 
     def __init__(

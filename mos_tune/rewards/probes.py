@@ -7,7 +7,7 @@
 """Examples of every dataset, measured in micro-batches that are split over the ranks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -86,8 +86,11 @@ class Probes:
         device (torch.device): where the model is.
         rank (int): this process among the data-parallel ones.
         world_size (int): number of data-parallel processes.
-        held_out (Probes | None): held-out examples of every dataset, for a reward that asks for
-            them with ``needs_held_out``.
+        held_out (Probes | None): held-out examples of every dataset, and after them of sets that
+            are only measured, for a reward that asks for them with ``needs_held_out`` or
+            ``uses_held_out``.
+        objective (Mapping[str, float]): weights of held-out sets by name. Default: none, and all
+            weigh the same.
         seed (int): for a reward's own randomness, different at every update.
         progress (Progress | None): where the run stands. Default None: it has not begun, or its
             trainer does not tell.
@@ -101,6 +104,7 @@ class Probes:
     rank: int = 0
     world_size: int = 1
     held_out: "Probes | None" = None
+    objective: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     progress: Progress | None = None
 
@@ -118,10 +122,12 @@ class Probes:
             for index in self.indices[name]
         ]
 
-    def only(self, name: str) -> "Probes":
-        """Give the probes of one dataset, which is number 0 among itself."""
+    def only(self, *names: str) -> "Probes":
+        """Give the probes of some datasets, numbered from 0 in this order."""
         return replace(
-            self, datasets={name: self.datasets[name]}, indices={name: self.indices[name]}
+            self,
+            datasets={name: self.datasets[name] for name in names},
+            indices={name: self.indices[name] for name in names},
         )
 
     def batches(self, progress: str | None = None) -> Iterator[tuple[ProbeBatch, bool]]:

@@ -80,3 +80,39 @@ def test_a_reward_of_two_numbers_reaches_its_scorer_and_the_record(tmp_path):
     assert update["signals"]["noise"] == {"a": 3.0, "b": 5.0}
     with pytest.raises(UserError, match="SignalAndNoise gives 2 numbers .* MLPScorer takes 1"):
         train(tmp_path, TRAIN, SignalAndNoise)
+
+
+HELD_OUT = {name: examples(4, seed, vocab_size=32) for seed, name in enumerate("abt", start=5)}
+
+
+def validations(folder, **options):
+    _, events = train(folder, TRAIN, held_out=HELD_OUT, **options)
+    assert (folder / "mixture.png").exists()
+    return [event for event in events if event["event"] == "validation"]
+
+
+def test_the_objective_weighs_the_mean_and_not_what_is_trained(tmp_path):
+    equal = validations(tmp_path / "equal")
+    weighed = validations(tmp_path / "weighed", objective={"t": 3.0, "b": 1.0})
+    for one, other in zip(equal, weighed, strict=True):
+        losses = one["losses"]
+        assert list(losses) == ["a", "b", "t"] and other["losses"] == losses
+        assert one["mean"] == pytest.approx(sum(losses.values()) / 3)
+        assert other["mean"] == pytest.approx((3 * losses["t"] + losses["b"]) / 4)
+
+
+class TakesHeldOut(Reward):
+    uses_held_out = True
+
+    def measure(self, model, probes):
+        assert probes.names == ["a", "b"]
+        named = None if probes.held_out is None else probes.held_out.names
+        assert named == self.expected and probes.objective == self.objective
+        return torch.ones(2)
+
+
+def test_a_reward_that_uses_held_out_sets_gets_those_that_there_are(tmp_path):
+    TakesHeldOut.expected, TakesHeldOut.objective = None, {}
+    train(tmp_path, TRAIN, TakesHeldOut)
+    TakesHeldOut.expected, TakesHeldOut.objective = ["a", "b", "t"], {"t": 1.0}
+    train(tmp_path, TRAIN, TakesHeldOut, held_out=HELD_OUT, objective={"t": 1.0})
