@@ -60,11 +60,16 @@ class RunPlan:
     pack_sizes: Mapping[str, int | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check that the scorer takes what the reward gives.
+        """Check that the scorer takes what the reward gives, and the objective's names.
 
         Raises:
-            UserError: if it does not.
+            UserError: naming what does not fit.
         """
+        for name in self.objective:
+            if name not in self.held_out:
+                raise UserError(
+                    f"objective.{name} is no held-out set; there are {', '.join(self.held_out)}"
+                )
         if self.reward is not None and self.scorer is not None:
             check_columns(self.reward, self.scorer)
 

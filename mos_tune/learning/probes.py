@@ -72,7 +72,8 @@ class UpdateProbes:
             name: sorted({index for one in chosen for index in one[name]})
             for name in self._examples
         }
-        return self._probes(self._examples, indices)
+        progress = None if self._progress is None else self._progress()
+        return self._probes(self._examples, indices, progress=progress)
 
     def _indices(
         self, parts: Mapping[str, Any], update: int, prefix: str = ""

@@ -14,7 +14,7 @@ from mos_tune.rewards.forward import (
     measuring,
     response_log_likelihood,
 )
-from mos_tune.rewards.gradient import GradientReward
+from mos_tune.rewards.gradient import GradientReward, HeldOutGainReward
 from mos_tune.rewards.probes import ProbeBatch, Probes, Progress
 from mos_tune.rewards.transferability import TransferabilityReward
 from mos_tune.rewards.uncertainty import UncertaintyReward
@@ -22,6 +22,7 @@ from mos_tune.rewards.uncertainty import UncertaintyReward
 __all__ = [
     "DifficultyReward",
     "GradientReward",
+    "HeldOutGainReward",
     "ProbeBatch",
     "Probes",
     "Progress",

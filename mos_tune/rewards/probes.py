@@ -92,8 +92,7 @@ class Probes:
         objective (Mapping[str, float]): weights of held-out sets by name. Default: none, and all
             weigh the same.
         seed (int): for a reward's own randomness, different at every update.
-        progress (Progress | None): where the run stands. Default None: it has not begun, or its
-            trainer does not tell.
+        progress (Progress | None): where the run stands. Default None: its trainer does not tell.
     """
 
     datasets: Mapping[str, Dataset]

@@ -95,6 +95,11 @@ def test_another_dtype_is_refused():
         check_resumes(here, saved_by(before), may_be_longer=True)
 
 
+def test_an_objective_names_held_out_sets():
+    with pytest.raises(UserError, match="objective.d is no held-out set; there are a, b, c"):
+        plan(saved={"objective": {"d": 1.0}})
+
+
 def test_another_objective_is_refused():
     here, before = (plan(saved={"objective": {"a": weight}}) for weight in (1.0, 2.0))
     check_resumes(here, saved_by(here), may_be_longer=False)
