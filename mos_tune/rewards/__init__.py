@@ -15,13 +15,16 @@ from mos_tune.rewards.forward import (
     response_log_likelihood,
 )
 from mos_tune.rewards.gradient import GradientReward, HeldOutGainReward
+from mos_tune.rewards.gradient_signal import GradientNormReward, GradientSignalReward
 from mos_tune.rewards.probes import ProbeBatch, Probes, Progress
 from mos_tune.rewards.transferability import TransferabilityReward
 from mos_tune.rewards.uncertainty import UncertaintyReward
 
 __all__ = [
     "DifficultyReward",
+    "GradientNormReward",
     "GradientReward",
+    "GradientSignalReward",
     "HeldOutGainReward",
     "ProbeBatch",
     "Probes",
