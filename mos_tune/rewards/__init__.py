@@ -16,6 +16,7 @@ from mos_tune.rewards.forward import (
 )
 from mos_tune.rewards.gradient import GradientReward, HeldOutGainReward
 from mos_tune.rewards.gradient_signal import GradientNormReward, GradientSignalReward
+from mos_tune.rewards.lookahead import LookaheadReward
 from mos_tune.rewards.probes import ProbeBatch, Probes, Progress
 from mos_tune.rewards.transferability import TransferabilityReward
 from mos_tune.rewards.uncertainty import UncertaintyReward
@@ -26,6 +27,7 @@ __all__ = [
     "GradientReward",
     "GradientSignalReward",
     "HeldOutGainReward",
+    "LookaheadReward",
     "ProbeBatch",
     "Probes",
     "Progress",
