@@ -11,7 +11,7 @@ torchtune's keys and components stay as they are; what reads one of ours reads t
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,9 @@ class ValidationSection:
         every_n_steps (int): optimizer steps between two measurements.
         max_examples (int): of each dataset, the same ones every time.
         fraction (float | None): share of every dataset that is held out of training. Default None.
-        dataset (Mapping[str, DatasetSection] | None): held-out sets of their own, by the training
-            dataset's name, in place of ``fraction``. Default None.
+        dataset (Mapping[str, DatasetSection] | None): held-out sets of their own, in place of
+            ``fraction``: by name one of every training dataset, and of others that are only
+            measured. Default None.
         keep_twins (bool): train on a row also when the same row is held out, of its own dataset or
             another. Default False: held-out losses are of what was not trained on.
     """
@@ -90,6 +91,8 @@ class Sections:
         datasets (Mapping[str, DatasetSection]): ``dataset``, by name and in order.
         validation (ValidationSection | None): None where there are no held-out losses.
         checkpoint (CheckpointSection | None): None where there are torchtune's exports only.
+        objective (Mapping[str, float]): ``objective``, weights of held-out sets by name; those it
+            does not name count nothing. Default: none, and all count the same.
         log_examples (bool): write the ids of every step's examples. Default False.
         timeout_seconds (int): how long ranks wait for each other. Default 600: NCCL's own; gloo's
             would be half an hour.
@@ -99,6 +102,7 @@ class Sections:
     datasets: Mapping[str, DatasetSection]
     validation: ValidationSection | None
     checkpoint: CheckpointSection | None
+    objective: Mapping[str, float] = field(default_factory=dict)
     log_examples: bool = False
     timeout_seconds: int = 600
     overwrite: bool = False
@@ -125,10 +129,12 @@ def read_sections(cfg: Mapping[str, Any]) -> Sections:
         )
     timeout = cfg.get("timeout_seconds", Sections.timeout_seconds)
     check_whole("timeout_seconds", timeout)
+    validation = _validation(cfg.get("validation"), list(datasets))
     return Sections(
         datasets=datasets,
-        validation=_validation(cfg.get("validation"), list(datasets)),
+        validation=validation,
         checkpoint=_checkpoint(cfg.get("checkpoint")),
+        objective=_objective(cfg.get("objective"), validation, list(datasets)),
         log_examples=cfg.get("log_examples", False),
         timeout_seconds=timeout,
         overwrite=overwrite,
@@ -150,23 +156,7 @@ def read_datasets(section: Any) -> dict[str, DatasetSection]:
 
 
 def _dataset(name: Any, section: Any) -> DatasetSection:
-    if not isinstance(name, str):
-        raise UserError(
-            f"dataset.{name!r} must have another name: YAML reads a bare no, off, on, yes, true, "
-            f"null or number as a value; {_QUOTE}"
-        )
-    if len(name.encode("utf-8", errors="replace")) > _LONGEST:
-        raise UserError(
-            f"dataset.{name!r} must have another name: some loggers and a selection make a file of "
-            f"it, so it has at most {_LONGEST} bytes"
-        )
-    if not _NAME.fullmatch(name) or not name.isprintable():
-        raise UserError(
-            f"dataset.{name!r} must have another name: text without blanks at its ends, line "
-            "breaks or any of . / = [ ] { } $, since metrics and command line are made of it"
-        )
-    if name == "mean":
-        raise UserError("dataset.mean must have another name: val_loss/mean is the mean of all")
+    _check_name("dataset", name)
     key = f"dataset.{name}"
     if not OmegaConf.is_dict(section) or section.get("_component_") is None:
         raise UserError(f"{key} needs a builder as _component_, got {section}")
@@ -197,6 +187,26 @@ def _on_bad_row(key: str, builder: DictConfig) -> str:
     return str(value)
 
 
+def _check_name(section: str, name: Any) -> None:
+    if not isinstance(name, str):
+        raise UserError(
+            f"{section}.{name!r} must have another name: YAML reads a bare no, off, on, yes, true, "
+            f"null or number as a value; {_QUOTE}"
+        )
+    if len(name.encode("utf-8", errors="replace")) > _LONGEST:
+        raise UserError(
+            f"{section}.{name!r} must have another name: some loggers and a selection make a file "
+            f"of it, so it has at most {_LONGEST} bytes"
+        )
+    if not _NAME.fullmatch(name) or not name.isprintable():
+        raise UserError(
+            f"{section}.{name!r} must have another name: text without blanks at its ends, line "
+            "breaks or any of . / = [ ] { } $, since metrics and command line are made of it"
+        )
+    if name == "mean":
+        raise UserError(f"{section}.mean must have another name: val_loss/mean is the mean of all")
+
+
 def _check_file(key: str, file: Any) -> None:
     if not isinstance(file, str):
         raise UserError(f"{key} must be the path of a file of selected examples, got {file!r}")
@@ -218,7 +228,7 @@ def _validation(section: Any, names: list[str]) -> ValidationSection | None:
         )
     if fraction is not None and not (is_number(fraction) and 0 < fraction < 1):
         raise UserError(f"validation.fraction must lie between 0 and 1, got {fraction!r}")
-    if datasets is not None and set(datasets) != set(names):
+    if datasets is not None and not set(names) <= set(datasets):
         hint = "" if all(isinstance(name, str) for name in datasets) else f"; {_QUOTE}"
         raise UserError(
             f"validation.dataset names {list(datasets)}, it must name the training datasets {names}"
@@ -237,6 +247,7 @@ def _validation(section: Any, names: list[str]) -> ValidationSection | None:
 
 
 def _held_out_set(name: str, section: Any) -> DatasetSection:
+    _check_name("validation.dataset", name)
     key = f"validation.dataset.{name}"
     if not OmegaConf.is_dict(section) or section.get("_component_") is None:
         raise UserError(f"{key} needs a builder as _component_, got {section}")
@@ -244,6 +255,29 @@ def _held_out_set(name: str, section: Any) -> DatasetSection:
     if builder.pop("packed", False):
         raise UserError(f"{key}.packed is True; held-out losses are of whole examples: False")
     return DatasetSection(builder=builder, on_bad_row=_on_bad_row(key, builder))
+
+
+def _objective(
+    section: Any, validation: ValidationSection | None, names: list[str]
+) -> dict[str, float]:
+    if section is None:
+        return {}
+    if not OmegaConf.is_dict(section) or not section:
+        raise UserError(f"objective must map names of held-out sets to weights, got {section}")
+    if validation is None:
+        raise UserError(
+            f"objective is {dict(section)}, which weighs held-out losses, but validation is null"
+        )
+    held_out = names if validation.dataset is None else list(validation.dataset)
+    for name, weight in section.items():
+        if name not in held_out:
+            raise UserError(
+                f"objective.{name} is no held-out set; there are {', '.join(held_out)}, and "
+                "validation.dataset may name more"
+            )
+        if not is_number(weight) or weight <= 0:
+            raise UserError(f"objective.{name} must be a number above 0, got {weight!r}")
+    return {name: float(weight) for name, weight in section.items()}
 
 
 def _checkpoint(section: Any) -> CheckpointSection | None:

@@ -65,7 +65,8 @@ class MixtureData:
 
     Attributes:
         train (dict[str, Examples]): training examples.
-        held_out (dict[str, Examples]): the held-out examples to measure; none without validation.
+        held_out (dict[str, Examples]): the held-out examples to measure, those of the training
+            datasets first; none without validation.
         fingerprints (dict[str, str | None]): of every dataset and selection, by its place in the
             config.
         max_epochs (dict[str, int]): of the datasets that may be passed over only so often.

@@ -46,11 +46,10 @@ def load_data(
     """
     validation = sections.validation
     own_sets = {} if validation is None else validation.dataset or {}
-    sets: dict[str, DatasetSection] = {}
-    for name, section in sections.datasets.items():
-        sets[f"dataset.{name}"] = section
-        if name in own_sets:
-            sets[f"validation.dataset.{name}"] = own_sets[name]
+    sets = {f"dataset.{name}": section for name, section in sections.datasets.items()}
+    # Those of the training datasets first, in their order; then what is only measured.
+    own_names = [name for name in {**sections.datasets, **own_sets} if name in own_sets]
+    sets |= {f"validation.dataset.{name}": own_sets[name] for name in own_names}
     say_if_end_is_masked(tokenizer)
     read = _read_all(sets, tokenizer, limits)
     fingerprints = {key: fingerprint for key, (_, fingerprint, _) in read.items()}
@@ -59,20 +58,20 @@ def load_data(
     held_out_hashes: dict[str, np.ndarray] = {}
     train: dict[str, Examples] = {}
     for name in sections.datasets:
-        key, own_key = f"dataset.{name}", f"validation.dataset.{name}"
+        key = f"dataset.{name}"
         train[name], _, train_hashes[key] = read[key]
-        if validation is None:
-            continue
-        if own_key in read:
-            examples, _, held_out_hashes[own_key] = read[own_key]
-            held_out[name] = examples.some(range(len(examples))[: validation.max_examples])
-        elif validation.fraction is not None:
+        if validation is not None and validation.fraction is not None:
             examples = train[name]
             kept, held = hold_out(len(examples), validation.fraction, seed=seed, name=name)
             train[name] = examples.some(kept)
             held_out[name] = examples.some(held[: validation.max_examples])
             held_out_hashes[key] = train_hashes[key][held]
             train_hashes[key] = train_hashes[key][kept]
+    for name in own_names:
+        assert validation is not None
+        own_key = f"validation.dataset.{name}"
+        examples, _, held_out_hashes[own_key] = read[own_key]
+        held_out[name] = examples.some(range(len(examples))[: validation.max_examples])
     keep_twins = validation is not None and validation.keep_twins
     for key, kept in without_held_out(train_hashes, held_out_hashes, keep=keep_twins).items():
         name = key.removeprefix("dataset.")

@@ -8,23 +8,24 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mos_tune.distributed import check_ranks_agree, get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.learning.counts import Counts
 from mos_tune.learning.learned_mixture import LearnedMixture
-from mos_tune.learning.losses import DatasetLosses, held_out_losses
+from mos_tune.learning.losses import DatasetLosses, held_out_losses, held_out_mean
 from mos_tune.learning.plan import RunPlan, check_resumes, tell_changes
 from mos_tune.learning.probes import UpdateProbes
 from mos_tune.metrics import MixtureRecord
 from mos_tune.mixture import derived_seed
-from mos_tune.rewards import Probes
+from mos_tune.rewards import Probes, Progress
 
 
 class MixtureController:
@@ -44,6 +45,8 @@ class MixtureController:
         validate_every (int | None): optimizer steps between two held-out losses. Default None:
             never.
         log_every (int): optimizer steps between two logs of losses and mixture. Default 1.
+        optimizer (Optimizer | None): the model's, for rewards that ask for its learning rate or its
+            second moments. Default None: such a reward is refused.
         after_step (Callable[[int], None] | None): called with the step when all is done that
             belongs to it, and the state is complete. Default None.
 
@@ -64,6 +67,7 @@ class MixtureController:
         device: torch.device,
         validate_every: int | None = None,
         log_every: int = 1,
+        optimizer: Optimizer | None = None,
         after_step: Callable[[int], None] | None = None,
     ) -> None:
         self._model = model
@@ -81,7 +85,13 @@ class MixtureController:
         probes = None
         if plan.reward is not None:
             probes = UpdateProbes(
-                plan.examples, plan.held_out, plan.reward, self._probes, plan.seed
+                plan.examples,
+                plan.held_out,
+                plan.reward,
+                self._probes,
+                plan.seed,
+                self._progress,
+                plan.objective,
             )
         self._mixture = LearnedMixture(plan.sampler, plan.scorer, plan.reward, probes)
         self._counts = Counts(plan.sampler, plan.sequences)
@@ -89,6 +99,7 @@ class MixtureController:
         self._record = record
         self._validate_every = validate_every
         self._log_every = log_every
+        self._optimizer = optimizer
         self._after_step = after_step
         self.step = 0
         self._since_log = torch.zeros(len(plan.sampler.names), 2, dtype=torch.float64)
@@ -134,7 +145,7 @@ class MixtureController:
         """Do, in this order: training losses, mixture, held-out losses, logs, the rest."""
         self.step = step
         losses = self._losses.take()
-        self._check_finite("training", losses[:, 0])
+        self._check_finite("training", self._sampler.names, losses[:, 0])
         if losses[:, 1].sum() == 0:
             raise UserError(
                 f"no example of step {step} has a response token; the sequences drawn so far are "
@@ -203,6 +214,16 @@ class MixtureController:
         self._mixture.prepare(self._model, steps=more)
         self._check_ranks_agree()
 
+    def _progress(self) -> Progress:
+        counts = self._counts.by_unit()
+        return Progress(
+            step=self.step,
+            probabilities=self._mixture.probabilities,
+            draws=counts["draws"],
+            tokens=counts["tokens"],
+            optimizer=self._optimizer,
+        )
+
     def _note_exhausted(self) -> None:
         gone = self._mixture.after_draws()
         if not gone:
@@ -230,7 +251,9 @@ class MixtureController:
         raw, smoothed = rewards
         seconds = time.perf_counter() - started
         mixture, counts = self._mixture.probabilities, self._counts.by_unit()
-        self._record.learned(self.step, mixture, smoothed, raw, counts, seconds)
+        assert self._plan.reward is not None
+        columns = self._plan.reward.columns
+        self._record.learned(self.step, mixture, smoothed, raw, counts, seconds, columns)
 
     def _freeze(self) -> None:
         if self._mixture.freeze(self.step, self._counts.average_probabilities(self.step)):
@@ -248,11 +271,13 @@ class MixtureController:
         held_out: Mapping[str, Any] = self._plan.held_out
         indices = {name: range(len(part)) for name, part in held_out.items()}
         losses = held_out_losses(self._model, self._probes(held_out, indices))
-        self._check_finite("held-out", losses)
-        self._record.validation(self.step, losses)
+        self._check_finite("held-out", held_out, losses)
+        self._record.validation(
+            self.step, list(held_out), losses, held_out_mean(losses, held_out, self._plan.objective)
+        )
 
-    def _check_finite(self, kind: str, losses: Tensor) -> None:
-        for name, loss in zip(self._sampler.names, losses.tolist(), strict=True):
+    def _check_finite(self, kind: str, names: Iterable[str], losses: Tensor) -> None:
+        for name, loss in zip(names, losses.tolist(), strict=True):
             if not math.isfinite(loss):
                 raise UserError(
                     f"the {kind} loss of dataset.{name} is {loss} at step {self.step}; training "

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mos_tune.distributed import from_rank_zero, get_world_size_and_rank
 from mos_tune.errors import UserError
-from mos_tune.learning.policy import current_mixture
+from mos_tune.learning.policy import current_mixture, what_it_takes
 from mos_tune.learning.probes import UpdateProbes
 from mos_tune.mixture import MixtureSampler
 from mos_tune.rewards import Reward, measuring
@@ -55,7 +55,7 @@ class LearnedMixture:
 
         def learned() -> tuple[dict[str, Any] | None, Tensor]:
             if scorer is not None and rewards is not None:
-                scorer.learn(rewards, available)
+                scorer.learn(what_it_takes(scorer, rewards), available)
             state = None if scorer is None else scorer.state_dict()
             if self._frozen is not None:
                 return state, current_mixture(None, self._frozen, available)

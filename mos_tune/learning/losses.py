@@ -7,6 +7,7 @@
 """Loss per dataset: of what is trained on, and of what is held out."""
 
 from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -156,3 +157,21 @@ def held_out_losses(model: nn.Module, probes: Probes) -> Tensor:
     with measuring(model):
         loss, count = probes.sum(loss_and_count).unbind(dim=1)
     return loss / count
+
+
+def held_out_mean(losses: Tensor, names: Iterable[str], objective: Mapping[str, float]) -> float:
+    """Average held-out losses by the weights of the objective.
+
+    Args:
+        losses (Tensor): of every held-out set, shape ``[n]``.
+        names (Iterable[str]): of the sets, in that order.
+        objective (Mapping[str, float]): weights by name; a set that it does not name has none.
+            Without any, all weigh the same.
+
+    Returns:
+        float: the mean, in the losses' unit.
+    """
+    if not objective:
+        return float(losses.mean())
+    weights = losses.new_tensor([objective.get(name, 0.0) for name in names])
+    return float((weights * losses).sum() / weights.sum())

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
+from mos_tune.learning.policy import check_columns
 from mos_tune.mixture import MixtureSampler, Sequences
 from mos_tune.rewards import Reward
 from mos_tune.scorers import Scorer, UpdateSchedule
@@ -29,7 +30,10 @@ class RunPlan:
         sequences (Mapping[str, Sequences]): what is drawn of each dataset, by its name.
         examples (Mapping[str, Dataset]): the training examples that a reward measures: those in the
             sequences.
-        held_out (Mapping[str, Dataset]): the held-out examples of each dataset. Default: none.
+        held_out (Mapping[str, Dataset]): the held-out examples of each dataset, and after them of
+            sets that are only measured. Default: none.
+        objective (Mapping[str, float]): weights of held-out sets in their mean, and in what gain
+            rewards raise; a set that it does not name has none. Default: all weigh the same.
         sampler (MixtureSampler): draws the sequences; holds the prior.
         scorer (Scorer | None): the policy. Default None: the mixture stays at the prior.
         reward (Reward | None): what the policy learns from; there with a scorer. Default None.
@@ -46,6 +50,7 @@ class RunPlan:
     sequences: Mapping[str, Sequences]
     examples: Mapping[str, Dataset]
     held_out: Mapping[str, Dataset] = field(default_factory=dict)
+    objective: Mapping[str, float] = field(default_factory=dict)
     sampler: MixtureSampler
     scorer: Scorer | None = None
     reward: Reward | None = None
@@ -53,6 +58,20 @@ class RunPlan:
     model: Mapping[str, Any] = field(default_factory=dict)
     fingerprints: Mapping[str, str | None] = field(default_factory=dict)
     pack_sizes: Mapping[str, int | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that the scorer takes what the reward gives, and the objective's names.
+
+        Raises:
+            UserError: naming what does not fit.
+        """
+        for name in self.objective:
+            if name not in self.held_out:
+                raise UserError(
+                    f"objective.{name} is no held-out set; there are {', '.join(self.held_out)}"
+                )
+        if self.reward is not None and self.scorer is not None:
+            check_columns(self.reward, self.scorer)
 
     def state_dict(self) -> dict[str, Any]:
         """Give what is fixed for the whole run, to be compared when it resumes."""
@@ -65,6 +84,9 @@ class RunPlan:
             ),
             "reward.batch_size": None if reward is None else reward.batch_size,
         }
+        if self.objective:  # an earlier version's checkpoint knows of none
+            weights = (f"{name}: {weight:g}" for name, weight in self.objective.items())
+            settings["objective"] = ", ".join(weights)
         held_out: Mapping[str, Any] = self.held_out
         sizes = {name: len(part) for name, part in held_out.items()}
         if reward is not None and reward.needs_held_out:

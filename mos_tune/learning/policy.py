@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mos_tune.errors import UserError
 from mos_tune.mixture import renormalized
+from mos_tune.rewards import Reward
 from mos_tune.scorers import Scorer
 
 
@@ -36,6 +37,25 @@ def check_scorer(path: str, scorer: Any) -> None:
             f"scorer._component_ {path} is no scorer, for it lacks {', '.join(lacking)}; "
             "mos_tune.scorers.Scorer has all that a scorer needs"
         )
+
+
+def check_columns(reward: Reward, scorer: Scorer) -> None:
+    """Check that a scorer takes as many numbers of each dataset as the reward gives.
+
+    Raises:
+        UserError: naming both.
+    """
+    given, taken = max(1, len(reward.columns)), getattr(scorer, "columns", 1)
+    if given > taken:
+        raise UserError(
+            f"reward {type(reward).__name__} gives {given} numbers of each dataset "
+            f"({', '.join(reward.columns)}), but scorer {type(scorer).__name__} takes {taken}"
+        )
+
+
+def what_it_takes(scorer: Scorer, rewards: Tensor) -> Tensor:
+    """Give the rewards as they are to a scorer that is ``signed``, and to others clamped at 0."""
+    return rewards if getattr(scorer, "signed", False) else rewards.clamp_min(0)
 
 
 def current_mixture(scorer: Scorer | None, prior: Tensor, available: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from mos_tune.mixture import derived_seed, probe_indices
-from mos_tune.rewards import Probes, Reward
+from mos_tune.rewards import Probes, Progress, Reward
 
 
 class UpdateProbes:
@@ -20,10 +20,13 @@ class UpdateProbes:
 
     Args:
         examples (Mapping[str, Dataset]): the training examples of each dataset.
-        held_out (Mapping[str, Dataset]): the held-out ones.
+        held_out (Mapping[str, Dataset]): the held-out ones, also of sets that are only measured.
         reward (Reward): says how many of each dataset, and whether held-out ones too.
         probes (Callable[..., Probes]): makes probes of datasets and indices.
         seed (int): the run's seed.
+        progress (Callable[[], Progress] | None): tells where the run stands. Default None: nobody
+            does.
+        objective (Mapping[str, float]): weights of held-out sets. Default: all weigh the same.
     """
 
     def __init__(
@@ -33,22 +36,34 @@ class UpdateProbes:
         reward: Reward,
         probes: Callable[..., Probes],
         seed: int,
+        progress: Callable[[], Progress] | None = None,
+        objective: Mapping[str, float] | None = None,
     ) -> None:
         self._examples = examples
         self._held_out = held_out
         self._reward = reward
         self._probes = probes
         self._seed = seed
+        self._progress = progress
+        self._objective = objective or {}
 
     def of_update(self, update: int) -> Probes:
         """Give the probes of one update, counted from 1."""
         held_out = None
-        if self._reward.needs_held_out:
+        if self._reward.needs_held_out or (self._reward.uses_held_out and self._held_out):
             indices = self._indices(self._held_out, update, "validation.")
             held_out = self._probes(self._held_out, indices)
         seed = derived_seed(self._seed, "reward", update)
         indices = self._indices(self._examples, update)
-        return self._probes(self._examples, indices, held_out=held_out, seed=seed)
+        progress = None if self._progress is None else self._progress()
+        return self._probes(
+            self._examples,
+            indices,
+            held_out=held_out,
+            objective=self._objective,
+            seed=seed,
+            progress=progress,
+        )
 
     def of_all(self, updates: Iterable[int]) -> Probes:
         """Give the training examples of several updates, each once."""
@@ -57,7 +72,8 @@ class UpdateProbes:
             name: sorted({index for one in chosen for index in one[name]})
             for name in self._examples
         }
-        return self._probes(self._examples, indices)
+        progress = None if self._progress is None else self._progress()
+        return self._probes(self._examples, indices, progress=progress)
 
     def _indices(
         self, parts: Mapping[str, Any], update: int, prefix: str = ""

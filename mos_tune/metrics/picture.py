@@ -111,6 +111,10 @@ def _looks(run: RunCurves) -> dict[str, dict[str, Any]]:
         }
         for index, name in enumerate(named)
     }
+    held_out = run.losses[-1][1] if run.losses else {}
+    for index, name in enumerate(sorted(held_out.keys() - {*run.names, MEAN})):  # only measured
+        dashes = _DASHES[1 + index % (len(_DASHES) - 1)]
+        looks[name] = {"color": "black", "linestyle": dashes, "linewidth": 0.8, "zorder": 4}
     return looks | {MEAN: {"color": "black", "linewidth": 0.8, "zorder": 4}}
 
 

@@ -110,22 +110,40 @@ class MixtureRecord:
         raw_rewards: Tensor,
         counts: Mapping[str, Any],
         seconds: float,
+        columns: Sequence[str] = (),
     ) -> None:
-        """Write a scorer update."""
+        """Write a scorer update.
+
+        Rewards of several ``columns``, shape ``[N, m]``, are written by their first one, and all as
+        they were measured under ``signals``.
+        """
+        signals = {}
+        if columns:
+            named = zip(columns, raw_rewards.unbind(dim=1), strict=True)
+            signals = {"signals": {column: self._named(values) for column, values in named}}
+            rewards, raw_rewards = rewards[:, 0], raw_rewards[:, 0]
         self._event(
             "update",
             step,
             probabilities=self._named(probabilities),
             rewards=self._named(rewards),
             raw_rewards=self._named(raw_rewards),
+            **signals,
             **counts,
             seconds=seconds,
         )
         self._log(step, "mixture/reward", self._named(rewards))
 
-    def validation(self, step: int, losses: Tensor) -> None:
-        """Write held-out losses in nats per response token, and their mean over datasets."""
-        named, mean = self._named(losses), float(losses.mean())
+    def validation(self, step: int, names: Sequence[str], losses: Tensor, mean: float) -> None:
+        """Write held-out losses in nats per response token, and their mean.
+
+        Args:
+            step (int): optimizer steps made.
+            names (Sequence[str]): the held-out sets: of the datasets, and others.
+            losses (Tensor): theirs, in that order.
+            mean (float): by the weights of the objective.
+        """
+        named = dict(zip(names, losses.tolist(), strict=True))
         self._event("validation", step, losses=named, mean=mean)
         self._log(step, "val_loss", named | {"mean": mean})
 

@@ -14,16 +14,23 @@ from mos_tune.rewards.forward import (
     measuring,
     response_log_likelihood,
 )
-from mos_tune.rewards.gradient import GradientReward
-from mos_tune.rewards.probes import ProbeBatch, Probes
+from mos_tune.rewards.gradient import GradientReward, HeldOutGainReward
+from mos_tune.rewards.gradient_signal import GradientNormReward, GradientSignalReward
+from mos_tune.rewards.lookahead import LookaheadReward
+from mos_tune.rewards.probes import ProbeBatch, Probes, Progress
 from mos_tune.rewards.transferability import TransferabilityReward
 from mos_tune.rewards.uncertainty import UncertaintyReward
 
 __all__ = [
     "DifficultyReward",
+    "GradientNormReward",
     "GradientReward",
+    "GradientSignalReward",
+    "HeldOutGainReward",
+    "LookaheadReward",
     "ProbeBatch",
     "Probes",
+    "Progress",
     "Reward",
     "TransferabilityReward",
     "UncertaintyReward",

@@ -7,14 +7,17 @@
 """Examples of every dataset, measured in micro-batches that are split over the ranks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 from tqdm import tqdm
+
+from mos_tune.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,39 @@ class ProbeBatch:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """Where a run stands at a scorer update.
+
+    Attributes:
+        step (int): optimizer steps made.
+        probabilities (Tensor): the mixture that the update may change, float64, shape ``[N]``.
+        draws (Mapping[str, int]): sequences drawn of each dataset so far.
+        tokens (Mapping[str, int]): tokens in them, prompts too.
+        optimizer (Optimizer | None): the model's, for its learning rate and its second moments.
+            Default None: the trainer has not given it.
+    """
+
+    step: int
+    probabilities: Tensor
+    draws: Mapping[str, int]
+    tokens: Mapping[str, int]
+    optimizer: Optimizer | None = None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate as the optimizer's first group has it now: that of the next step.
+
+        Raises:
+            UserError: if the trainer has not given the optimizer.
+        """
+        if self.optimizer is None:
+            raise UserError(
+                "reward: the learning rate is not known; give the optimizer to MixtureController"
+            )
+        return float(self.optimizer.param_groups[0]["lr"])
+
+
+@dataclass(frozen=True)
 class Probes:
     """The examples to measure, the same on every rank.
 
@@ -50,9 +86,13 @@ class Probes:
         device (torch.device): where the model is.
         rank (int): this process among the data-parallel ones.
         world_size (int): number of data-parallel processes.
-        held_out (Probes | None): held-out examples of every dataset, for a reward that asks for
-            them with ``needs_held_out``.
+        held_out (Probes | None): held-out examples of every dataset, and after them of sets that
+            are only measured, for a reward that asks for them with ``needs_held_out`` or
+            ``uses_held_out``.
+        objective (Mapping[str, float]): weights of held-out sets by name. Default: none, and all
+            weigh the same.
         seed (int): for a reward's own randomness, different at every update.
+        progress (Progress | None): where the run stands. Default None: its trainer does not tell.
     """
 
     datasets: Mapping[str, Dataset]
@@ -63,7 +103,9 @@ class Probes:
     rank: int = 0
     world_size: int = 1
     held_out: "Probes | None" = None
+    objective: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
+    progress: Progress | None = None
 
     @property
     def names(self) -> list[str]:
@@ -79,10 +121,12 @@ class Probes:
             for index in self.indices[name]
         ]
 
-    def only(self, name: str) -> "Probes":
-        """Give the probes of one dataset, which is number 0 among itself."""
+    def only(self, *names: str) -> "Probes":
+        """Give the probes of some datasets, numbered from 0 in this order."""
         return replace(
-            self, datasets={name: self.datasets[name]}, indices={name: self.indices[name]}
+            self,
+            datasets={name: self.datasets[name] for name in names},
+            indices={name: self.indices[name] for name in names},
         )
 
     def batches(self, progress: str | None = None) -> Iterator[tuple[ProbeBatch, bool]]:

@@ -131,7 +131,8 @@ class UncertaintyReward(Reward):
                 sums, counts = sum_by_row(of_passes(torch.stack(values)), rows, len(batch.tokens))
                 return torch.stack([sums / counts.clamp_min(1), counts > 0], dim=1)
 
-            total, count = probes.held_out.sum(value_and_count).unbind(dim=1)
+            held_out = probes.held_out.only(*self.names)
+            total, count = held_out.sum(value_and_count).unbind(dim=1)
         uncertainties = total / count
         if self.specialist is not None:
             uncertainties[self.specialist] *= 2

@@ -64,6 +64,8 @@ class PriorBoltzmannScorer(nn.Module):
         [0.675, 0.325]
     """
 
+    signed = True
+
     values: Tensor
     scale: Tensor
 

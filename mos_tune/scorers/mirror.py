@@ -78,6 +78,8 @@ class MirrorScorer(nn.Module):
         [-0.1]
     """
 
+    signed = True
+
     log_weights: Tensor
     weight_sum: Tensor
     scale: Tensor
@@ -107,6 +109,7 @@ class MirrorScorer(nn.Module):
         self._eta, self._normalize, self._average = float(eta), normalize, average
         self._floor = check_floor(floor)
         self._noise = None if noise is None else check_at_least_0("noise", noise)
+        self.columns = 1 if noise is None else 2
         self.register_buffer("log_weights", log_prior(prior))
         self.register_buffer("weight_sum", torch.zeros(len(prior), dtype=torch.float64))
         self.register_buffer("scale", torch.tensor(0, dtype=torch.float64))

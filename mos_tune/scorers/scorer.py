@@ -45,8 +45,9 @@ class Scorer(Protocol):
 
         Args:
             rewards (Tensor): smoothed reward of every dataset, also of those not available:
-                float64, finite, and negative only where the reward says so; shape ``[N]``, or
-                ``[N, m]`` of a reward with m numbers per dataset.
+                float64, finite and not negative, shape ``[N]``. A scorer with an attribute ``signed
+                = True`` gets those of a signed reward as they are, negative ones too; one with
+                ``columns = 2`` takes also a reward that gives two numbers, shape ``[N, 2]``.
             available (Tensor): as in :meth:`probabilities`.
         """
 

@@ -250,6 +250,7 @@ class MixtureRecipe:
             device=self._device,
             validate_every=None if validation is None else validation.every_n_steps,
             log_every=self._log_every_n_steps,
+            optimizer=self._optimizers()[0],
             after_step=self._after_step,
         )
 

@@ -117,6 +117,7 @@ def plan_run(
         sequences=sequences,
         examples=data.train,
         held_out=data.held_out,
+        objective=sections.objective,
         sampler=sampler,
         scorer=scorer,
         reward=reward,

@@ -50,6 +50,14 @@ def test_held_out_datasets_of_their_own_leave_the_training_sets_whole():
     assert {name: len(subset) for name, subset in data.held_out.items()} == {"a": 5, "b": 5}
 
 
+def test_a_held_out_set_need_not_be_trained_on():
+    other = {name: SECTION | {"size": 5, "seed": 9} for name in ("target", "b", "a")}
+    data = load({"every_n_steps": 1, "max_examples": 3, "dataset": other})
+    assert list(data.train) == ["a", "b"] and list(data.held_out) == ["a", "b", "target"]
+    assert len(data.held_out["target"]) == 3
+    assert "validation.dataset.target" in data.fingerprints
+
+
 def test_some_keep_their_indices_and_lengths():
     rows = [{"tokens": [1] * length, "labels": [1] * length} for length in (2, 3, 4)]
     examples = Examples("dataset.a", rows, [0, 1, 2], [2, 3, 4]).some([2, 0])

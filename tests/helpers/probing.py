@@ -14,6 +14,8 @@ from omegaconf import OmegaConf
 from torch.distributed.device_mesh import init_device_mesh
 from torchtune import config, training
 from torchtune.data import padded_collate_sft
+from torchtune.models.llama3 import lora_llama3
+from torchtune.modules.peft import get_adapter_params, set_trainable_params
 
 from mos_tune.rewards import Probes
 
@@ -33,6 +35,22 @@ def torchtune_model(
     model = config.instantiate(OmegaConf.create(builder))
     model.load_state_dict(checkpointer.load_checkpoint()[training.MODEL_KEY])
     return model
+
+
+def lora_model(builder: dict, directory: Path, model_type: str) -> torch.nn.Module:
+    """LoRA in float64 with adapters that have been trained, so that both halves have a gradient."""
+    sizes = {key: value for key, value in builder.items() if key != "_component_"}
+    adapted = {"lora_attn_modules": ["q_proj", "v_proj"], "apply_lora_to_mlp": True}
+    model = lora_llama3(**sizes, **adapted, lora_rank=4, lora_alpha=8)
+    base = torchtune_model(builder, directory, model_type).state_dict()
+    generator = torch.Generator().manual_seed(3)
+    adapters = {
+        name: 0.1 * torch.randn(weight.shape, generator=generator)
+        for name, weight in get_adapter_params(model).items()
+    }
+    model.load_state_dict(base | adapters)
+    set_trainable_params(model, adapters)
+    return model.double()
 
 
 def shard(model: torch.nn.Module, world_size: int, names: list[str] | None = None) -> None:

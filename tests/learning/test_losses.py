@@ -12,6 +12,7 @@ from torchtune.modules.loss import CEWithChunkedOutputLoss
 
 from mos_tune.errors import UserError
 from mos_tune.learning import DatasetLosses
+from mos_tune.learning.losses import held_out_mean
 
 VOCAB, ROWS, LENGTH = 11, 4, 18
 
@@ -106,3 +107,10 @@ def test_a_micro_batch_whose_loss_does_not_come_is_refused():
     losses.take()
     with pytest.raises(UserError, match="add was called more often than the loader gave"):
         losses.add(logits[:, :-1], labels[:, 1:])
+
+
+def test_the_mean_of_held_out_losses_is_weighted_by_the_objective():
+    losses, names = torch.tensor([1.0, 2.0, 4.0]).double(), ["a", "b", "target"]
+    assert held_out_mean(losses, names, {}) == float(losses.mean())
+    assert held_out_mean(losses, names, {"target": 0.3}) == pytest.approx(4.0)
+    assert held_out_mean(losses, names, {"target": 3, "a": 1}) == pytest.approx(13 / 4)

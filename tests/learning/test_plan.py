@@ -95,6 +95,20 @@ def test_another_dtype_is_refused():
         check_resumes(here, saved_by(before), may_be_longer=True)
 
 
+def test_an_objective_names_held_out_sets():
+    with pytest.raises(UserError, match="objective.d is no held-out set; there are a, b, c"):
+        plan(saved={"objective": {"d": 1.0}})
+
+
+def test_another_objective_is_refused():
+    here, before = (plan(saved={"objective": {"a": weight}}) for weight in (1.0, 2.0))
+    check_resumes(here, saved_by(here), may_be_longer=False)
+    with pytest.raises(UserError, match="objective is a: 1, the checkpoint has a: 2"):
+        check_resumes(here, saved_by(before), may_be_longer=True)
+    with pytest.raises(UserError, match="objective is None, the checkpoint has a: 2"):
+        check_resumes(plan(), saved_by(before), may_be_longer=True)
+
+
 def test_held_out_examples_matter_where_the_reward_measures_them():
     check_resumes(plan(held_out=2), saved_by(plan()), may_be_longer=True)
     before = saved_by(plan(reward=GradientReward))

@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from mos_tune.errors import UserError
-from mos_tune.learning.policy import check_scorer, current_mixture
+from mos_tune.learning.policy import (
+    check_columns,
+    check_scorer,
+    current_mixture,
+    what_it_takes,
+)
+from mos_tune.rewards import DifficultyReward
 from mos_tune.scorers import MLPScorer
 
 PRIOR = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
@@ -35,6 +41,27 @@ def test_a_scorer_has_all_that_it_is_asked_for():
     check_scorer("mine.Fixed", Fixed(1.0))
     with pytest.raises(UserError, match="mine.Linear is no scorer, .* update_every, prob.*, learn"):
         check_scorer("mine.Linear", nn.Linear(1, 1))
+
+
+class TwoNumbers(DifficultyReward):
+    columns = ("signal", "noise")
+
+
+def test_a_reward_of_two_numbers_needs_a_scorer_that_takes_them():
+    one, two, scorer = DifficultyReward(["a"]), TwoNumbers(["a"]), Fixed(1.0)
+    check_columns(one, scorer)
+    with pytest.raises(UserError, match=r"TwoNumbers gives 2 .*\(signal, noise\).* takes 1"):
+        check_columns(two, scorer)
+    scorer.columns = 2
+    check_columns(one, scorer)
+    check_columns(two, scorer)
+
+
+def test_a_scorer_gets_negative_rewards_only_where_it_says_so():
+    rewards, scorer = torch.tensor([-1.0, 2.0]), Fixed(1.0)
+    assert what_it_takes(scorer, rewards).tolist() == [0, 2]
+    scorer.signed = True
+    assert what_it_takes(scorer, rewards).tolist() == [-1, 2]
 
 
 def test_without_a_scorer_it_is_the_prior():

@@ -22,7 +22,7 @@ def lines(path):
 
 def whole_run(record):
     record.start({"a": 2, "b": 10}, {"a": 2, "b": 3}, HALVES)
-    record.validation(0, torch.tensor([1.0, 2.0]))
+    record.validation(0, ["a", "b"], torch.tensor([1.0, 2.0]), 1.5)
     record.examples(1, [("a", 1), ("b", 7)])
     record.training(1, torch.tensor([0.25, float("nan")]), HALVES, COUNTS["epochs"])
     record.learned(1, HALVES, HALVES * 2, HALVES * 3, COUNTS, 0.1)
@@ -55,6 +55,17 @@ def test_rank_0_writes_events_scalars_and_the_picture(tmp_path):
     assert (1, {"loss/a": 0.25}) in logged
     assert (1, {"mixture/reward/a": 1.0, "mixture/reward/b": 1.0}) in logged
     assert imread(tmp_path / "new" / "mixture.png").size > 0
+
+
+def test_a_reward_of_several_numbers_is_written_by_its_columns(tmp_path):
+    both = torch.tensor([[1.0, 10.0], [2.0, 20.0]])
+    one = record(tmp_path)
+    one.start({"a": 2, "b": 10}, {"a": 2, "b": 3}, HALVES)
+    one.learned(1, HALVES, both / 2, both, COUNTS, 0.1, ["signal", "noise"])
+    update = lines(tmp_path / "mixture.jsonl")[1]
+    assert update["rewards"] == {"a": 0.5, "b": 1.0}
+    assert update["raw_rewards"] == {"a": 1.0, "b": 2.0}
+    assert update["signals"] == {"signal": {"a": 1.0, "b": 2.0}, "noise": {"a": 10.0, "b": 20.0}}
 
 
 def _run_of_a_rank(rank, world_size, folder):
@@ -91,12 +102,12 @@ def test_a_resumed_run_goes_on_from_its_step(tmp_path):
     first.start({"a": 2, "b": 10}, {"a": 2, "b": 3}, HALVES)
     for step in (1, 2, 3):
         first.examples(step, [("a", step)])
-        first.validation(step, HALVES)
+        first.validation(step, ["a", "b"], HALVES, 0.5)
     with open(tmp_path / "mixture.jsonl", "a") as file:
         file.write('{"event": "upda')
     second = record(tmp_path, log_examples=True)
     second.truncate_after(2)
-    second.validation(3, HALVES)
+    second.validation(3, ["a", "b"], HALVES, 0.5)
     second.examples(3, [("a", 3)])
     assert [line["step"] for line in lines(tmp_path / "mixture.jsonl")] == [0, 1, 2, 3]
     assert [line["step"] for line in lines(tmp_path / "examples.jsonl")] == [1, 2, 3]

@@ -59,6 +59,37 @@ def test_negative_rewards_are_clamped_but_reported():
     assert raw.tolist() == [-0.5, 0.5] and smoothed.tolist() == [0.0, 0.5]
 
 
+class Signed(Scripted):
+    signed = True
+    specialises = False
+
+
+class SignalAndNoise(Signed):
+    columns = ("signal", "noise")
+
+
+def test_a_signed_reward_is_smoothed_and_not_clamped():
+    (_, first), (_, second) = updates(Signed([[-0.5, 0.5], [0.1, -0.3]], smoothing=0.9), 2)
+    torch.testing.assert_close(first, torch.tensor([-0.5, 0.5]).double())
+    expected = 0.9 * torch.tensor([0.1, -0.3]) + 0.1 * torch.tensor([-0.5, 0.5])
+    torch.testing.assert_close(second, expected.double())
+
+
+def test_several_numbers_of_each_dataset_are_smoothed_alike():
+    first, second = [[-0.5, 1e6], [0.5, 2e6]], [[0.1, 3e6], [-0.3, 0.0]]
+    (_, smoothed), (_, again) = updates(SignalAndNoise([first, second], smoothing=0.25), 2)
+    torch.testing.assert_close(smoothed, torch.tensor(first).double())
+    expected = 0.25 * torch.tensor(second) + 0.75 * torch.tensor(first)
+    torch.testing.assert_close(again, expected.double())
+    with pytest.raises(UserError, match="the reward of dataset.b is nan"):
+        updates(SignalAndNoise([[[0.0, 1.0], [0.0, float("nan")]]]), 1)
+
+
+def test_a_reward_without_a_form_for_a_specialist_refuses_one():
+    with pytest.raises(UserError, match="specialist is 'b', but Signed has no form .* null"):
+        Signed([], specialist="b")
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_reward_that_is_not_finite_stops_with_the_datasets_name(bad):
     with pytest.raises(UserError, match=f"the reward of dataset.b is {bad}"):
@@ -92,6 +123,20 @@ def test_what_ranks_measure_differs_by_rounding_alone_and_rank_0_counts(tmp_path
         messages[0].startswith("the reward of dataset.b is -0.1001")
         and "on rank 1 and" in (messages[0])
     )
+
+
+def _two_columns_on_rank(rank, world_size):
+    # 1e-3 of the first column, but less than rounding beside the second.
+    reward = SignalAndNoise([[[0.3, 1e6], [0.2 * (1 + 1e-3 * rank), 1e6]]])
+    try:
+        return updates(reward, 1)
+    except UserError as error:
+        return str(error)
+
+
+def test_ranks_are_compared_column_by_column(tmp_path):
+    one, other = on_ranks(2, _two_columns_on_rank, tmp_path)
+    assert one == other and one.startswith("the reward of dataset.b is 0.2002")
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,11 @@ import pytest
 import torch
 from helpers.hf_models import tiny_llama, tiny_qwen2
 from helpers.live_bytes import peak_beside
-from helpers.probing import examples, probes, shard, torchtune_model
+from helpers.probing import examples, lora_model, probes, shard, torchtune_model
 from helpers.ranks import on_ranks
 from torch import nn
-from torchtune.models.llama3 import llama3, lora_llama3
+from torchtune.models.llama3 import llama3
 from torchtune.modules import TransformerSelfAttentionLayer
-from torchtune.modules.peft import get_adapter_params, set_trainable_params
 from torchtune.training import set_activation_checkpointing
 
 from mos_tune.errors import UserError
@@ -105,24 +104,8 @@ def test_in_bfloat16_the_cosines_are_nearly_those(saved):
     torch.testing.assert_close(rough, exact, rtol=0, atol=0.01)
 
 
-def with_adapters(builder, directory, model_type):
-    """LoRA in float64 with adapters that have been trained, so that both halves have a gradient."""
-    sizes = {key: value for key, value in builder.items() if key != "_component_"}
-    adapted = {"lora_attn_modules": ["q_proj", "v_proj"], "apply_lora_to_mlp": True}
-    model = lora_llama3(**sizes, **adapted, lora_rank=4, lora_alpha=8)
-    base = torchtune_model(builder, directory, model_type).state_dict()
-    generator = torch.Generator().manual_seed(3)
-    adapters = {
-        name: 0.1 * torch.randn(weight.shape, generator=generator)
-        for name, weight in get_adapter_params(model).items()
-    }
-    model.load_state_dict(base | adapters)
-    set_trainable_params(model, adapters)
-    return model.double()
-
-
 def test_with_lora_the_gradients_are_those_of_the_adapters(tmp_path):
-    model = with_adapters(tiny_llama(tmp_path)[1], tmp_path, "LLAMA3")
+    model = lora_model(tiny_llama(tmp_path)[1], tmp_path, "LLAMA3")
     cosines = expected(model)
     torch.testing.assert_close(measured(model), cosines.mean(dim=1), **CLOSE)
     whole = expected(torchtune_model(tiny_llama(tmp_path)[1], tmp_path, "LLAMA3").double())
@@ -229,7 +212,7 @@ def test_the_cosines_are_the_same_on_2_ranks_under_fsdp2(tmp_path):
         (*llama, torchtune_model, False, None),
         (*llama, torchtune_model, True, ["output"]),
         (*qwen2, torchtune_model, True, None),
-        (*llama, with_adapters, True, None),
+        (*llama, lora_model, True, None),
     ]
     both = on_ranks(2, _on_a_rank, tmp_path / "ranks", runs)
     for run, first, second in zip(runs, *both, strict=True):
