@@ -30,7 +30,7 @@ def check_keys(cfg: DictConfig, known: Collection[str]) -> None:
     if unknown:
         are = "are keys" if len(unknown) > 1 else "is a key"
         named = ", ".join(f"{key}{_nearest(cfg, key, known)}" for key in unknown)
-        raise UserError(f"{named} {are} that nothing reads, nor does a value use it as ${{...}}")
+        raise UserError(f"{named} {are} that nothing reads, nor another value by ${{...}}")
 
 
 def _is_used(cfg: DictConfig, key: Any) -> bool:

@@ -380,7 +380,7 @@ BAD = {
         {"max_seq_len": 9},
         r"^max_seq_len \(the nearest is tokenizer.max_seq_len or model.max_seq_len\)",
     ),
-    "a key like no other": ({"zzz": 1}, r"^zzz is a key that nothing reads, nor does a value use"),
+    "a key like no other": ({"zzz": 1}, r"^zzz is a key that nothing reads, nor another value by"),
     "several of them": ({"zzz": 1, "epoch": 3}, r"^zzz, epoch \(the nearest is epochs\) are keys"),
     "a key that only another such uses": ({"a1": 1, "b1": "${a1}"}, "^b1 is a key that nothing"),
     "overwrite as text": ({"overwrite": "yes"}, "overwrite must be True or False, got 'yes'"),

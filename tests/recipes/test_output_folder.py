@@ -90,7 +90,7 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(settings, folder)
     (log,) = folder.glob("logs/log_*.txt")
     assert log.name != "log_1795761237.txt"
     log.unlink()
-    kept = [".launch", "epoch_x/a", "logs/mine.txt", "notes.txt", "theta_0/model.safetensors"]
+    kept = ["epoch_x/a", "logs/mine.txt", "notes.txt", "theta_0/model.safetensors"]
     assert names(folder) == kept
     assert not (folder / "checkpoints").exists() and not (folder / "recipe_state").exists()
 
