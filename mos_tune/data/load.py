@@ -85,8 +85,9 @@ def _read(key: str, section: DictConfig, tokenizer: Any) -> tuple[Examples, str 
             raise UserError(f"{key} has no length; a mixture needs map-style datasets") from error
         if size == 0:
             raise UserError(f"{key} is empty; at least 1 example is needed")
-        usable, lengths, fingerprint = scan_examples(key, dataset, tokenizer)
-        return Examples(key, dataset, usable, lengths), fingerprint
+        scan = scan_examples(key, dataset, tokenizer)
+        examples = Examples(key, dataset, scan.usable, scan.lengths, scan.responses)
+        return examples, scan.fingerprint
     except UserError as error:
         fault = fault_of_files(section)
         if fault is not None:

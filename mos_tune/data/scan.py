@@ -31,11 +31,13 @@ class Scan(NamedTuple):
         lengths (list[int]): the tokens of each of these.
         fingerprint (str | None): a hash of all tokens and labels; None if reading an example twice
             gives two things.
+        responses (list[int]): the response tokens of each usable example.
     """
 
     usable: list[int]
     lengths: list[int]
     fingerprint: str | None
+    responses: list[int]
 
 
 def scan_examples(key: str, dataset: Any, tokenizer: Any) -> Scan:
@@ -63,7 +65,7 @@ def scan_examples(key: str, dataset: Any, tokenizer: Any) -> Scan:
     unreadable: dict[int, str] = {}
     hashes, changing = 0, False
     share = range(rank, len(dataset), world_size)
-    lengths = np.zeros(len(share), dtype=np.int32)
+    lengths = np.zeros((len(share), 2), dtype=np.int32)
     bar = tqdm(share, desc=key, delay=SECONDS_WITHOUT_BAR, disable=rank != 0)
     for position, index in enumerate(bar):
         try:
@@ -71,7 +73,7 @@ def scan_examples(key: str, dataset: Any, tokenizer: Any) -> Scan:
             hashes += _hash(index, example)
             if index == rank and hashes != _hash(index, dataset[index]):
                 changing = True
-            lengths[position] = len(example["tokens"])
+            lengths[position] = len(example["tokens"]), len(_response(example["labels"]))
             reason = _useless(example["labels"], stops)
         except UnusableExample as error:
             reason = str(error)
@@ -83,7 +85,7 @@ def scan_examples(key: str, dataset: Any, tokenizer: Any) -> Scan:
             left_out[index] = reason
     everyone = gather((left_out, unreadable, hashes, changing, lengths))
     size = len(dataset)
-    all_lengths = np.zeros(size, dtype=np.int32)
+    all_lengths = np.zeros((size, 2), dtype=np.int32)
     for other, (others_left_out, others_unreadable, _, _, others_lengths) in enumerate(everyone):
         left_out |= others_left_out
         unreadable |= others_unreadable
@@ -110,7 +112,8 @@ def scan_examples(key: str, dataset: Any, tokenizer: Any) -> Scan:
         log_rank_zero(
             f"{key} gives another example each time one is read; no resume of it is exact"
         )
-    return Scan(usable, all_lengths[usable].tolist(), fingerprint)
+    tokens, responses = all_lengths[usable].T.tolist()
+    return Scan(usable, tokens, fingerprint, responses)
 
 
 def _hash(index: int, example: Any) -> int:
@@ -120,9 +123,13 @@ def _hash(index: int, example: Any) -> int:
     return int.from_bytes(blake2b(repr((index, example)).encode(), digest_size=8).digest(), "big")
 
 
-def _useless(labels: Sequence[int], stops: Collection[Any]) -> str | None:
+def _response(labels: Sequence[int]) -> list[int]:
     # The first label is never predicted.
-    response = [label for label in labels[1:] if label != CROSS_ENTROPY_IGNORE_IDX]
+    return [label for label in labels[1:] if label != CROSS_ENTROPY_IGNORE_IDX]
+
+
+def _useless(labels: Sequence[int], stops: Collection[Any]) -> str | None:
+    response = _response(labels)
     if not response:
         return "no response token, all masked or cut off by tokenizer.max_seq_len"
     if all(int(label) in stops for label in response):
