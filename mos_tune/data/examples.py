@@ -24,19 +24,29 @@ class Examples(Sequences):
         dataset (Any): the dataset as it was built.
         indices (list[int]): which of its examples, in order.
         lengths (list[int]): the tokens of each.
+        responses (list[int]): the response tokens of each.
     """
 
-    def __init__(self, key: str, dataset: Any, indices: list[int], lengths: list[int]) -> None:
+    def __init__(
+        self,
+        key: str,
+        dataset: Any,
+        indices: list[int],
+        lengths: list[int],
+        responses: list[int],
+    ) -> None:
         self.key = key
         self.dataset = dataset
         self.indices = indices
         self.lengths = lengths
+        self.responses = responses
 
     def some(self, positions: Any) -> "Examples":
         """Give the examples at these positions among them, in that order."""
         indices = [self.indices[position] for position in positions]
         lengths = [self.lengths[position] for position in positions]
-        return Examples(self.key, self.dataset, indices, lengths)
+        responses = [self.responses[position] for position in positions]
+        return Examples(self.key, self.dataset, indices, lengths, responses)
 
     def contents(self, position: int) -> tuple[list[int], int]:
         """Give the index of one example, and its tokens: as a sequence, it is all there is."""

@@ -111,10 +111,9 @@ def _read_all(
         section = sets[key]
         skip = section.on_bad_row == "skip"
         try:
-            usable, lengths, fingerprint, hashes = scan_examples(
-                key, dataset, tokenizer, limits=limits, skip_bad_rows=skip
-            )
-            read[key] = Examples(key, dataset, usable, lengths), fingerprint, hashes
+            scan = scan_examples(key, dataset, tokenizer, limits=limits, skip_bad_rows=skip)
+            examples = Examples(key, dataset, scan.usable, scan.lengths, scan.responses)
+            read[key] = examples, scan.fingerprint, scan.hashes
         except BadRow as error:
             faults.append(str(with_files(key, section.builder, error)))
     if faults:

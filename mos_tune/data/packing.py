@@ -135,6 +135,19 @@ def training_sequences(data: MixtureData, max_seq_len: int | None) -> dict[str, 
     return sequences
 
 
+def mean_lengths(
+    data: MixtureData, sequences: Mapping[str, Sequences]
+) -> dict[str, dict[str, float]]:
+    """Give the tokens and response tokens that a draw takes on average, by unit and dataset."""
+    parts = data.train
+    return {
+        "tokens": {name: sum(parts[name].lengths) / len(one) for name, one in sequences.items()},
+        "response_tokens": {
+            name: sum(parts[name].responses) / len(one) for name, one in sequences.items()
+        },
+    }
+
+
 def pack_sizes(sequences: Mapping[str, Sequences]) -> dict[str, int | None]:
     """Give the tokens that a pack of each dataset may hold; None where examples are drawn."""
     return {name: one.size if isinstance(one, Packs) else None for name, one in sequences.items()}

@@ -42,12 +42,14 @@ class Scan(NamedTuple):
         fingerprint (str | None): a hash of all tokens and labels; None if reading an example twice
             gives two things.
         hashes (np.ndarray): of tokens and labels of each usable example; the same for twins.
+        responses (list[int]): the response tokens of each usable example.
     """
 
     usable: list[int]
     lengths: list[int]
     fingerprint: str | None
     hashes: np.ndarray
+    responses: list[int]
 
 
 @dataclass
@@ -56,6 +58,7 @@ class _Share:
 
     lengths: np.ndarray
     hashes: np.ndarray
+    responses: np.ndarray
     left_out: dict[int, str] = field(default_factory=dict)
     first_bad: tuple[int, str] | None = None
     bad: int = 0
@@ -63,7 +66,6 @@ class _Share:
     changing: bool = False
     cut_off: int = 0
     tokens: int = 0
-    response: int = 0
 
 
 def scan_examples(
@@ -101,11 +103,13 @@ def scan_examples(
     everyone: list[_Share] = gather(share)
     size = len(dataset)
     lengths, hashes = np.zeros(size, np.int32), np.zeros(size, np.uint64)
+    responses = np.zeros(size, np.int32)
     left_out: dict[int, str] = {}
     for other, one in enumerate(everyone):
         left_out |= one.left_out
         lengths[other::world_size] = one.lengths
         hashes[other::world_size] = one.hashes
+        responses[other::world_size] = one.responses
     bad = sum(one.bad for one in everyone)
     if bad:
         first = min(one.first_bad for one in everyone if one.first_bad is not None)[1]
@@ -130,7 +134,7 @@ def scan_examples(
     if cut_off:
         said.append(f"{cut_off:,} cut off at tokenizer.max_seq_len {tokenizer.max_seq_len}")
     log_rank_zero(f"{key}: {', '.join(said)}")
-    trained_on = sum(one.response for one in everyone) / sum(one.tokens for one in everyone)
+    trained_on = int(responses.sum()) / sum(one.tokens for one in everyone)
     if trained_on > PROMPTS_ARE_TRAINED_ON:
         log_rank_zero(
             f"{key}: {trained_on:.1%} of its tokens are trained on; if prompts are among them, "
@@ -144,7 +148,9 @@ def scan_examples(
         log_rank_zero(
             f"{key} gives another example each time one is read; no resume of it is exact"
         )
-    return Scan(usable, lengths[usable].tolist(), fingerprint, hashes[usable])
+    return Scan(
+        usable, lengths[usable].tolist(), fingerprint, hashes[usable], responses[usable].tolist()
+    )
 
 
 def _read_share(
@@ -152,7 +158,8 @@ def _read_share(
 ) -> _Share:
     world_size, rank = get_world_size_and_rank()
     indices = range(rank, len(dataset), world_size)
-    share = _Share(np.zeros(len(indices), np.int32), np.zeros(len(indices), np.uint64))
+    lengths, hashes = np.zeros(len(indices), np.int32), np.zeros(len(indices), np.uint64)
+    share = _Share(lengths, hashes, np.zeros_like(lengths))
     answers, reads = Answers(tokenizer), reads_of(dataset)
     longest = getattr(tokenizer, "max_seq_len", None)
     bar = tqdm(indices, desc=key, delay=SECONDS_WITHOUT_BAR, disable=rank != 0)
@@ -183,7 +190,7 @@ def _read_share(
         share.lengths[position] = len(tokens)
         share.hashes[position] = _hash_of_content(tokens, labels)
         share.tokens += len(tokens) - 1
-        share.response += int((labels[1:] != CROSS_ENTROPY_IGNORE_IDX).sum())
+        share.responses[position] = (labels[1:] != CROSS_ENTROPY_IGNORE_IDX).sum()
         # Datasets of plain text are cut off one token earlier.
         if longest is not None and len(tokens) >= longest - 1:
             share.cut_off += _uncut_length(dataset, index, tokenizer) > len(tokens)

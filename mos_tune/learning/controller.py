@@ -24,7 +24,7 @@ from mos_tune.learning.losses import DatasetLosses, held_out_losses, held_out_me
 from mos_tune.learning.plan import RunPlan, check_resumes, tell_changes
 from mos_tune.learning.probes import UpdateProbes
 from mos_tune.metrics import MixtureRecord
-from mos_tune.mixture import derived_seed
+from mos_tune.mixture import derived_seed, other_unit
 from mos_tune.rewards import Probes, Progress
 
 
@@ -115,7 +115,13 @@ class MixtureController:
         self._check_ranks_agree()
         examples: Mapping[str, Any] = self._plan.examples
         sizes = {name: len(part) for name, part in examples.items()}
-        self._record.start(sizes, self._sampler.sizes, self._mixture.probabilities)
+        self._record.start(
+            sizes,
+            self._sampler.sizes,
+            self._mixture.probabilities,
+            unit=self._sampler.unit,
+            lengths=self._sampler.lengths,
+        )
         if self._validate_every is not None:
             self._validate()
 
@@ -132,7 +138,13 @@ class MixtureController:
             self.status = f"from {names[datasets.pop()]}"
         else:
             largest = probabilities.argsort(descending=True)[:5].tolist()
-            self.status = " ".join(f"{names[i]} {probabilities[i]:.0%}" for i in largest)
+            told = [f"{names[i]} {probabilities[i]:.0%}" for i in largest]
+            if self._sampler.lengths:
+                # Short answers are a small share of the gradient, however often they are drawn.
+                other = other_unit(self._sampler.unit)
+                shares = self._sampler.shares(probabilities, other)
+                told = [f"{one} ({shares[i]:.0%})" for one, i in zip(told, largest, strict=True)]
+            self.status = " ".join(told)
         exhausted = int((~self._sampler.available).sum())
         if exhausted:
             self.status += f" ({exhausted} of {len(names)} exhausted)"

@@ -33,6 +33,10 @@ class RunCurves:
         names (list[str]): the datasets, in the config's order.
         last_step (int): step of the last event.
         unit (str): what a draw takes: examples, or where datasets are packed, sequences.
+        share_of (str): what a probability is a share of: sequences (draws), tokens or
+            response_tokens.
+        lengths (Mapping[str, Mapping[str, float]]): mean length of a draw by unit and dataset;
+            empty where the run does not know it.
         probabilities (Curve): at the start, and whenever the mixture changed.
         rewards (Curve): after smoothing (Eq. 11), at every update.
         raw_rewards (Curve): before smoothing, at every update.
@@ -44,6 +48,8 @@ class RunCurves:
     names: list[str]
     last_step: int = 0
     unit: str = "examples"
+    share_of: str = "sequences"
+    lengths: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     probabilities: Curve = field(default_factory=list)
     rewards: Curve = field(default_factory=list)
     raw_rewards: Curve = field(default_factory=list)
@@ -55,11 +61,25 @@ class RunCurves:
         """Whether the run has come to its end."""
         return self.average_probabilities is not None
 
+    def shares(self, unit: str) -> Curve:
+        """Give what the probabilities come to as expected shares of another unit."""
+        ones = dict.fromkeys(self.names, 1.0)
+        here, there = (self.lengths.get(one, ones) for one in (self.share_of, unit))
+        curve: Curve = []
+        for step, mixture in self.probabilities:
+            amounts = {name: p * there[name] / here[name] for name, p in mixture.items()}
+            total = sum(amounts.values()) or 1.0  # at the end all may be exhausted
+            curve.append((step, {name: amount / total for name, amount in amounts.items()}))
+        return curve
+
     def add(self, event: Mapping[str, Any]) -> None:
         """Append one event of mixture.jsonl; kinds that hold no curve count as steps only."""
         self.last_step = event["step"]
         if event["event"] == "start" and event.get("draws_per_epoch") != event.get("sizes"):
             self.unit = "sequences"
+        if event["event"] == "start":
+            self.share_of = event.get("unit", "sequences")
+            self.lengths = event.get("lengths", {})
         if "probabilities" in event:
             self._append(self.probabilities, event["probabilities"])
         if event["event"] == "update":

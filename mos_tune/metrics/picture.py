@@ -26,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from mos_tune.errors import UserError
 from mos_tune.metrics.curves import MEAN, Curve, RunCurves, read_curves
 from mos_tune.metrics.picture_labels import FONT_SIZE, LABEL_HEIGHT, label_line_ends
+from mos_tune.mixture import other_unit
 
 # From dark to light, so that they differ in grey too; after Paul Tol's schemes, which
 # readers with any common colour-vision deficiency can tell apart. Dashes and markers back them.
@@ -64,9 +65,15 @@ def mixture_figure(run: RunCurves) -> Figure:
         Figure: 7 inches wide, one panel below the other, with labels at the ends of the lines.
     """
     smoothed = run.raw_rewards != run.rewards
+    units = {"sequences": f"{run.unit} drawn", "response_tokens": "response tokens"}
+    share = units.get(run.share_of, run.share_of)
     panels: list[tuple[str, str, Curve]] = [
-        ("Mixture", f"probability\n(share of {run.unit} drawn)", run.probabilities)
+        ("Mixture", f"probability\n(share of {share})", run.probabilities)
     ]
+    if run.lengths:
+        other = other_unit(run.share_of)
+        panels.append(("The same in other terms", f"share of {units[other]}", run.shares(other)))
+    mixtures = [curve for _, _, curve in panels]
     if run.rewards:
         panels.append(("Reward", "reward" + "\n(thin: not smoothed)" * smoothed, run.rewards))
     if run.losses:
@@ -81,8 +88,10 @@ def mixture_figure(run: RunCurves) -> Figure:
         if curve is run.rewards and smoothed:
             _draw_faintly(axis, run.raw_rewards, looks)
         # A probability holds from its update to the next; the other values belong to one step.
-        _draw(axis, curve, looks, run.last_step if curve is run.probabilities else None)
-    axes[0].set_ylim(0, 1.08 * max(max(values.values()) for _, values in run.probabilities))
+        held = any(curve is mixture for mixture in mixtures)
+        _draw(axis, curve, looks, run.last_step if held else None)
+        if held:
+            axis.set_ylim(0, 1.08 * max(max(values.values()) for _, values in curve))
     axes[-1].set_xlim(0, max(run.last_step, 1))
     axes[-1].set_xlabel("optimizer step", fontsize=FONT_SIZE)
     if len(run.names) > _MOST_NAMED:

@@ -55,7 +55,13 @@ class MixtureRecord:
             self._open("a")
 
     def start(
-        self, sizes: Mapping[str, int], draws: Mapping[str, int], probabilities: Tensor
+        self,
+        sizes: Mapping[str, int],
+        draws: Mapping[str, int],
+        probabilities: Tensor,
+        *,
+        unit: str = "sequences",
+        lengths: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         """Start the files: what an earlier run left in ``output_dir`` stays until here.
 
@@ -63,6 +69,9 @@ class MixtureRecord:
             sizes (Mapping[str, int]): training examples of each dataset.
             draws (Mapping[str, int]): draws in one pass over it: as many, or its packs.
             probabilities (Tensor): the prior, shape ``[N]``.
+            unit (str): what a probability is a share of. Default: of draws.
+            lengths (Mapping[str, Mapping[str, float]] | None): mean length of a draw by unit and
+                dataset, from which shares of the other units follow. Default None: not known.
         """
         if self._writes:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +82,8 @@ class MixtureRecord:
             names=self._names,
             sizes=sizes,
             draws_per_epoch=draws,
+            unit=unit,
+            lengths=lengths or {},
             probabilities=self._named(probabilities),
         )
 

@@ -14,6 +14,7 @@ from mos_tune.mixture.sampler import MixtureSampler
 from mos_tune.mixture.sequences import Sequences, TokenizedExamples, pad_right
 from mos_tune.mixture.subsets import hold_out, probe_indices
 from mos_tune.mixture.unimax import unimax
+from mos_tune.mixture.units import other_unit
 from mos_tune.mixture.weights import WeightSchedule
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "counter_based_rng",
     "derived_seed",
     "hold_out",
+    "other_unit",
     "pad_right",
     "probe_indices",
     "renormalized",

@@ -15,11 +15,11 @@ from torch import Tensor
 from mos_tune.errors import UserError
 
 
-def tempered_prior(sizes: Mapping[str, int], temperature: float) -> Tensor:
+def tempered_prior(sizes: Mapping[str, float], temperature: float) -> Tensor:
     r"""Compute ``q_tau(i) = q(i)^(1/tau) / sum_n q(n)^(1/tau)``, q being the shares of examples.
 
     Args:
-        sizes (Mapping[str, int]): number of training sequences of each dataset.
+        sizes (Mapping[str, float]): of each dataset: its training sequences, or their tokens.
         temperature (float): tau. 1 is proportional to size, infinity is uniform.
 
     Returns:

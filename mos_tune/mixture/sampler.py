@@ -19,6 +19,7 @@ from mos_tune.mixture.availability import renormalized
 from mos_tune.mixture.order import PassOrder
 from mos_tune.mixture.prior import tempered_prior
 from mos_tune.mixture.randomness import counter_based_rng
+from mos_tune.mixture.units import UNITS
 from mos_tune.mixture.weights import Weights, WeightSchedule
 
 
@@ -43,6 +44,12 @@ class MixtureSampler:
         temperature (float): tau of the prior (Eq. 3). Default ``inf``, uniform, as in the paper.
         weights (Weights | None): the prior itself in the temperature's place: a number above 0 for
             each dataset, or pairs of a step and such numbers, linear in between. Default None.
+        unit (str): what a probability is the expected share of: ``"sequences"``, that is of draws,
+            ``"tokens"`` or ``"response_tokens"``. With the latter two, draws go by p over the
+            dataset's mean length, and the temperature tempers sizes in that unit. Default
+            ``"sequences"``, as in the paper.
+        lengths (Mapping[str, Mapping[str, float]] | None): a sequence's mean length in each other
+            unit by dataset; the recipe passes them. Default None: not known.
         draw (str): ``"example"`` draws a dataset for every sequence, ``"batch"`` one for the whole
             global batch (Alg. 1 to the letter). Default ``"example"``: in a pilot with four real
             datasets drawing per batch cost 0.024 nats of mean held-out loss at equal steps.
@@ -63,6 +70,8 @@ class MixtureSampler:
         shuffle: bool = True,
         temperature: float = math.inf,
         weights: Weights | None = None,
+        unit: str = "sequences",
+        lengths: Mapping[str, Mapping[str, float]] | None = None,
         draw: str = "example",
         max_epochs: Mapping[str, int] | None = None,
     ) -> None:
@@ -73,9 +82,17 @@ class MixtureSampler:
                 raise UserError(f"dataset.{name} is empty; at least 1 training sequence is needed")
         if draw not in ("example", "batch"):
             raise UserError(f"sampler.draw must be 'example' or 'batch', got {draw!r}")
+        if unit not in UNITS:
+            raise UserError(f"sampler.unit must be one of {', '.join(UNITS)}, got {unit!r}")
+        if unit != "sequences" and unit not in (lengths or {}):
+            raise UserError(f"sampler.unit is {unit}, but the mean lengths in {unit} are not given")
         self.sizes = dict(sizes)
         self.names = list(sizes)
-        self._tempered = tempered_prior(sizes, temperature)
+        self.unit = unit
+        self.lengths = {one: dict(part) for one, part in (lengths or {}).items()}
+        of_unit = self.lengths.get(unit, dict.fromkeys(sizes, 1))
+        in_unit = {name: size * of_unit[name] for name, size in sizes.items()}
+        self._tempered = tempered_prior(in_unit, temperature)
         self._weights = None if weights is None else WeightSchedule(self.names, weights)
         self.drawn = [0] * len(sizes)
         self.global_batch_size = global_batch_size
@@ -108,13 +125,14 @@ class MixtureSampler:
         Raises:
             ValueError: after ``max_steps``.
         """
+        probabilities = self.shares(probabilities.double(), "sequences")
         rng = counter_based_rng(self._seed, "draw", step)
         uniforms = rng.random(self.global_batch_size if self._draw == "example" else 1)
         sequences: list[tuple[int, int]] = []
         cumulative: np.ndarray | None = None
         for uniform in uniforms:
             if cumulative is None:
-                chances = renormalized(probabilities.double(), self.available)
+                chances = renormalized(probabilities, self.available)
                 cumulative = np.cumsum(chances.numpy())
                 # Else rounding could choose a dataset of probability 0.
                 cumulative /= cumulative[-1]
@@ -123,6 +141,24 @@ class MixtureSampler:
             if not self._is_available(dataset):
                 cumulative = None
         return sequences
+
+    def shares(self, probabilities: Tensor, unit: str) -> Tensor:
+        """Give the expected shares of one unit for probabilities, which are shares of another.
+
+        Args:
+            probabilities (Tensor): shape ``[N]``.
+            unit (str): one of ``lengths``, or ``"sequences"``.
+
+        Returns:
+            Tensor: shape ``[N]``; bit for bit the argument if it is in that unit already.
+        """
+        if unit == self.unit:
+            return probabilities
+        ones = dict.fromkeys(self.names, 1.0)
+        here, there = (self.lengths.get(one, ones) for one in (self.unit, unit))
+        factors = [there[name] / here[name] for name in self.names]
+        shares = probabilities * torch.tensor(factors, dtype=probabilities.dtype)
+        return shares / shares.sum() if shares.any() else shares
 
     def _next(self, dataset: int) -> int:
         index = self._order.index(self.names[dataset], self.drawn[dataset])
@@ -175,7 +211,7 @@ class MixtureSampler:
         return {"sizes": dict(self.sizes), "drawn": self.draws, "options": self._options()}
 
     def _options(self) -> dict[str, Any]:
-        given = {}
+        given: dict[str, Any] = {}
         if self._weights is not None:
             given = {"sampler.weights": self._weights.setting()}
         return {
@@ -187,6 +223,7 @@ class MixtureSampler:
             "sampler.draw": self._draw,
             "sampler.temperature": "none but sampler.weights" if given else self._temperature,
             **given,
+            **({} if self.unit == "sequences" else {"sampler.unit": self.unit}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

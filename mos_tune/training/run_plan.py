@@ -20,7 +20,7 @@ from mos_tune.base_checkpoint import check_base_checkpoint, fingerprint, weight_
 from mos_tune.components import build, build_without_weights, is_off, try_components
 from mos_tune.data.limits import ModelLimits
 from mos_tune.data.load import load_data
-from mos_tune.data.packing import pack_sizes, training_sequences
+from mos_tune.data.packing import mean_lengths, pack_sizes, training_sequences
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
 from mos_tune.learning import RunPlan
@@ -74,14 +74,16 @@ def plan_run(
     global_batch_size = cfg.batch_size * cfg.gradient_accumulation_steps * world_size
     of_an_epoch = _steps_per_epoch(cfg, sizes, global_batch_size)
     asked_for = epochs * of_an_epoch
+    lengths = mean_lengths(data, sequences)
     sampler: MixtureSampler = build(
         "sampler",
-        with_numbers(cfg, sizes, asked_for * global_batch_size),
+        with_numbers(cfg, sizes, asked_for * global_batch_size, lengths),
         sizes,
         global_batch_size=global_batch_size,
         seed=seed,
         shuffle=cfg.get("shuffle", True),
         max_epochs=data.max_epochs,
+        lengths=lengths,
     )
     scorer = reward = None
     if not is_off(cfg.get("scorer")):

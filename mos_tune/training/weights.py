@@ -21,13 +21,20 @@ from mos_tune.mixture import unimax
 _WHICH = ("average", "final", "best")
 
 
-def with_numbers(cfg: DictConfig, sizes: Mapping[str, int], budget: int) -> DictConfig:
+def with_numbers(
+    cfg: DictConfig,
+    sizes: Mapping[str, int],
+    budget: int,
+    lengths: Mapping[str, Mapping[str, float]],
+) -> DictConfig:
     """Give the config's ``sampler`` with numbers in the place of files and rules.
 
     Args:
         cfg (DictConfig): the run's config, checked.
         sizes (Mapping[str, int]): number of training sequences of each dataset.
         budget (int): sequences that the run draws.
+        lengths (Mapping[str, Mapping[str, float]]): a sequence's mean length in each other unit, by
+            dataset.
 
     Raises:
         UserError: if a file cannot be used, options contradict each other, or weights that change
@@ -43,11 +50,16 @@ def with_numbers(cfg: DictConfig, sizes: Mapping[str, int], budget: int) -> Dict
     if weights is None:
         return cfg.sampler
     epochs = section.pop("unimax_epochs", 4)
+    unit = section.get("unit", "sequences")
 
     def numbers(one: Any) -> Any:
         if not isinstance(one, str):
             return one
-        found = _unimax(sizes, budget, epochs) if one == "unimax" else _of_run(one, sizes)
+        found: Mapping[str, float]
+        if one == "unimax":
+            found = _unimax(sizes, budget, epochs, lengths.get(unit))
+        else:
+            found = _of_run(one, sizes, unit)
         total = sum(found.values())
         shares = ", ".join(f"{name} {weight / total:.4f}" for name, weight in found.items())
         log_rank_zero(f"sampler.weights {one}: {shares}")
@@ -73,8 +85,10 @@ def with_numbers(cfg: DictConfig, sizes: Mapping[str, int], budget: int) -> Dict
     return OmegaConf.create(section)
 
 
-def _unimax(sizes: Mapping[str, int], budget: int, epochs: float) -> dict[str, float]:
-    draws = unimax(sizes, budget=budget, epochs=epochs)
+def _unimax(
+    sizes: Mapping[str, int], budget: int, epochs: float, lengths: Mapping[str, float] | None
+) -> dict[str, float]:
+    draws = unimax(sizes, budget=budget, epochs=epochs, lengths=lengths)
     total = sum(sizes.values())
     if epochs * total < budget:
         log_rank_zero(
@@ -85,7 +99,7 @@ def _unimax(sizes: Mapping[str, int], budget: int, epochs: float) -> dict[str, f
     return draws
 
 
-def _of_run(reference: str, sizes: Mapping[str, int]) -> Mapping[str, float]:
+def _of_run(reference: str, sizes: Mapping[str, int], unit: str) -> Mapping[str, float]:
     path, _, which = reference.rpartition("@")
     if which not in _WHICH:
         path, which = reference, "average"
@@ -97,6 +111,11 @@ def _of_run(reference: str, sizes: Mapping[str, int]) -> Mapping[str, float]:
         raise UserError(
             f"sampler.weights {reference} is of a run on {', '.join(run.names)}; the datasets here "
             f"are {', '.join(sizes)}"
+        )
+    if run.share_of != unit:
+        raise UserError(
+            f"sampler.weights {reference} is of a run with sampler.unit {run.share_of}; here it is "
+            f"{unit}"
         )
     if which == "final":
         return run.probabilities[-1][1]

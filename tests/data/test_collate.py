@@ -32,7 +32,7 @@ def examples(count=9, masked=True):
 
 def packed(rows):
     lengths = [len(row["tokens"]) for row in rows]
-    return Packs(Examples("dataset.a", rows, list(range(len(rows))), lengths), SIZE)
+    return Packs(Examples("dataset.a", rows, list(range(len(rows))), lengths, lengths), SIZE)
 
 
 def collate(sequences):

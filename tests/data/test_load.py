@@ -60,7 +60,7 @@ def test_a_held_out_set_need_not_be_trained_on():
 
 def test_some_keep_their_indices_and_lengths():
     rows = [{"tokens": [1] * length, "labels": [1] * length} for length in (2, 3, 4)]
-    examples = Examples("dataset.a", rows, [0, 1, 2], [2, 3, 4]).some([2, 0])
+    examples = Examples("dataset.a", rows, [0, 1, 2], [2, 3, 4], [1, 1, 2]).some([2, 0])
     assert (examples.indices, examples.lengths) == ([2, 0], [4, 2])
     assert examples.contents(0) == ([2], 4) and examples[0] == rows[2]
 
@@ -86,7 +86,7 @@ def test_an_unreadable_example_is_named():
             raise OSError("disk gone")
 
     with pytest.raises(UserError, match="^dataset.b: example 7 cannot be read: OSError: disk gone"):
-        Examples("dataset.b", Broken(), [3, 7], [5, 5])[1]
+        Examples("dataset.b", Broken(), [3, 7], [5, 5], [2, 2])[1]
 
 
 def test_what_is_left_out_is_neither_trained_on_nor_held_out():

@@ -8,14 +8,20 @@ import numpy as np
 import pytest
 
 from mos_tune.data.examples import Examples, MixtureData
-from mos_tune.data.packing import pack_sizes, plan_packs, training_sequences
+from mos_tune.data.packing import mean_lengths, pack_sizes, plan_packs, training_sequences
 from mos_tune.errors import UserError
 
 
 def data(lengths, fingerprint="f"):
     rows = [{"tokens": [7] * length, "labels": [7] * length} for length in lengths]
     train = {
-        name: Examples(f"dataset.{name}", rows, list(range(len(rows))), list(lengths))
+        name: Examples(
+            f"dataset.{name}",
+            rows,
+            list(range(len(rows))),
+            list(lengths),
+            [length - 1 for length in lengths],
+        )
         for name in ("a", "b")
     }
     return MixtureData(train, {}, dict.fromkeys(("dataset.a", "dataset.b"), fingerprint), {}, ["b"])
@@ -44,6 +50,12 @@ def test_every_example_is_in_one_pack_and_every_pack_is_nearly_full(seed):
 )
 def test_small_plans(lengths, size, packs):
     assert plan_packs(lengths, size) == packs
+
+
+def test_mean_lengths_are_of_what_a_draw_takes():
+    whole = data([3, 4, 5])
+    lengths = mean_lengths(whole, training_sequences(whole, 8))
+    assert lengths == {"tokens": {"a": 4, "b": 6}, "response_tokens": {"a": 3, "b": 4.5}}
 
 
 def test_only_what_the_config_names_is_packed():

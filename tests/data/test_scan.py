@@ -43,6 +43,16 @@ def test_what_cannot_be_trained_on_is_left_out_and_counted_by_reason(caplog):
     )
 
 
+def test_tokens_and_response_tokens_are_counted():
+    rows = [
+        {"tokens": [1, 2, 3, 4], "labels": [-100, -100, 8, 9]},
+        MASKED,
+        {"tokens": [1, 2], "labels": [7, 7]},  # the first label is never predicted
+    ]
+    scan = scan_examples("dataset.a", rows, TOKENIZER)
+    assert (scan.usable, scan.lengths, scan.responses) == ([0, 2], [4, 2], [2, 1])
+
+
 def test_a_part_says_of_how_many_it_was_drawn_and_shows_its_rows(caplog):
     part = Subset(RowsDataset([3, 4, 5, 6], lambda row: [row], None), [1, 3])
     with pytest.raises(UserError, match=r"^dataset.a: example 0 cannot .*; its row is 4; 2 of 2 e"):

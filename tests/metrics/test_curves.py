@@ -106,3 +106,18 @@ def test_file_without_events(write):
 def test_missing_file(tmp_path):
     with pytest.raises(NotBegun, match="cannot read .*mixture.jsonl: No such file"):
         read_curves(tmp_path / "mixture.jsonl")
+
+
+def test_probabilities_in_another_unit(write):
+    lengths = {"tokens": {"a": 10, "b": 20}, "response_tokens": {"a": 9, "b": 1}}
+    gone = {"event": "used_up", "step": 9, "probabilities": {"a": 0.0, "b": 0.0}}
+    in_draws = read_curves(write(START | {"lengths": lengths}, update(4, 0.25), gone))
+    assert in_draws.share_of == "sequences"
+    assert in_draws.shares("response_tokens") == [
+        (0, {"a": 0.9, "b": 0.1}),
+        (4, {"a": 0.75, "b": 0.25}),
+        (9, {"a": 0.0, "b": 0.0}),
+    ]
+    in_tokens = read_curves(write(START | {"lengths": lengths, "unit": "tokens"}))
+    assert in_tokens.shares("sequences") == [(0, pytest.approx({"a": 2 / 3, "b": 1 / 3}))]
+    assert in_tokens.shares("tokens") == in_tokens.probabilities

@@ -129,3 +129,23 @@ def test_command_says_in_one_line_what_is_wrong(capsys):
         main(["missing.jsonl"])
     assert stop.value.code == 1
     assert capsys.readouterr().err == "cannot read missing.jsonl: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("unit", "label", "other"),
+    [
+        ("sequences", "share of examples drawn", "share of response tokens"),
+        ("tokens", "share of tokens", "share of response tokens"),
+        ("response_tokens", "share of response tokens", "share of examples drawn"),
+    ],
+)
+def test_where_lengths_are_known_the_mixture_is_shown_in_draws_and_response_tokens(
+    unit, label, other
+):
+    run = curves(["a", "b"], updates=0, validations=0)
+    run.share_of = unit
+    run.lengths = {"tokens": {"a": 3.0, "b": 3.0}, "response_tokens": {"a": 1.0, "b": 3.0}}
+    first, second = mixture_figure(run).axes
+    assert (first.get_ylabel(), second.get_ylabel()) == (f"probability\n({label})", other)
+    a = next(line for line in second.get_lines() if len(line.get_ydata()) > 1)
+    assert a.get_ydata()[0] == pytest.approx(0.75 if unit == "response_tokens" else 0.25)

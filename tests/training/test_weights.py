@@ -13,6 +13,7 @@ from mos_tune.errors import UserError
 from mos_tune.training.weights import with_numbers
 
 SIZES = {"a": 10, "b": 1000, "c": 5000}
+LENGTHS = {"tokens": {"a": 10.0, "b": 20.0, "c": 50.0}}
 EVENTS = [
     {"event": "start", "step": 0, "names": list(SIZES), "probabilities": [0.4, 0.4, 0.2]},
     {"event": "validation", "step": 0, "losses": [3.0, 3.0, 3.0], "mean": 3.0},
@@ -46,12 +47,12 @@ def written(folder, events=EVENTS, names=SIZES):
 def weights(given, *, scorer=None, budget=640, **sampler):
     section = {"_component_": "mos_tune.mixture.MixtureSampler", "weights": given, **sampler}
     cfg = OmegaConf.create({"sampler": section, "scorer": scorer})
-    return with_numbers(cfg, SIZES, budget)
+    return with_numbers(cfg, SIZES, budget, LENGTHS)
 
 
 def test_without_weights_nothing_changes():
     cfg = OmegaConf.create({"sampler": {"_component_": "x", "temperature": 1}})
-    assert with_numbers(cfg, SIZES, 640) == cfg.sampler
+    assert with_numbers(cfg, SIZES, 640, {}) == cfg.sampler
 
 
 def test_numbers_stay_and_the_temperature_is_said_not_to_count(caplog):
@@ -130,3 +131,14 @@ def test_options_that_contradict_each_other():
         weights(None, unimax_epochs=4)
     with pytest.raises(UserError, match="changes from step to step, but scorer is not null"):
         weights([[0, "unimax"]], scorer={"_component_": "mos_tune.scorers.MLPScorer"})
+
+
+def test_in_tokens_unimax_deals_out_tokens_and_another_units_run_is_refused(tmp_path):
+    given = weights("unimax", unit="tokens").weights
+    # 40 draws of a are 400 tokens; the other 600 draws give b and c as many tokens each.
+    assert given == pytest.approx({"a": 400, "b": 600 / (1 / 20 + 1 / 50), "c": 600 / 0.07})
+    with pytest.raises(UserError, match="of a run with sampler.unit sequences; here it is tokens"):
+        weights(str(written(tmp_path)), unit="tokens")
+    in_tokens = [EVENTS[0] | {"unit": "tokens"}, *EVENTS[1:]]
+    file = written(tmp_path, in_tokens)
+    assert list(weights(str(file), unit="tokens").weights.values()) == [0.25, 0.35, 0.4]
