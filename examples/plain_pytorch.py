@@ -58,6 +58,7 @@ def main(output_dir: Path) -> None:
         device=device,
         validate_every=20,
         log_every=20,
+        optimizer=optimizer,
     )
     loader = MixtureLoader(
         list(train.values()),

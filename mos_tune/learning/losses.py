@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mos_tune.errors import UserError
-from mos_tune.rewards import ProbeBatch, Probes, measuring, response_log_likelihood
+from mos_tune.rewards import Probes, mean_losses, measuring
 from mos_tune.rewards.forward import NUM_CHUNKS
 
 
@@ -149,14 +149,8 @@ def held_out_losses(model: nn.Module, probes: Probes) -> Tensor:
     Returns:
         Tensor: float64 losses in nats per response token, shape ``[N]``.
     """
-
-    def loss_and_count(batch: ProbeBatch) -> Tensor:
-        total, count = response_log_likelihood(model, batch.tokens, batch.labels)
-        return torch.stack([-total, count], dim=1)
-
     with measuring(model):
-        loss, count = probes.sum(loss_and_count).unbind(dim=1)
-    return loss / count
+        return mean_losses(model, probes)
 
 
 def held_out_mean(losses: Tensor, names: Iterable[str], objective: Mapping[str, float]) -> float:

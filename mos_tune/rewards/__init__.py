@@ -17,12 +17,14 @@ from mos_tune.rewards.forward import (
 from mos_tune.rewards.gradient import GradientReward, HeldOutGainReward
 from mos_tune.rewards.gradient_signal import GradientNormReward, GradientSignalReward
 from mos_tune.rewards.lookahead import LookaheadReward
+from mos_tune.rewards.loss import ExcessLossReward, TrainingLossReward, mean_losses
 from mos_tune.rewards.probes import ProbeBatch, Probes, Progress
 from mos_tune.rewards.transferability import TransferabilityReward
 from mos_tune.rewards.uncertainty import UncertaintyReward
 
 __all__ = [
     "DifficultyReward",
+    "ExcessLossReward",
     "GradientNormReward",
     "GradientReward",
     "GradientSignalReward",
@@ -32,10 +34,12 @@ __all__ = [
     "Probes",
     "Progress",
     "Reward",
+    "TrainingLossReward",
     "TransferabilityReward",
     "UncertaintyReward",
     "forward_with_head",
     "hidden_states",
+    "mean_losses",
     "measuring",
     "response_log_likelihood",
 ]

@@ -114,12 +114,11 @@ class GradientNormReward(Reward):
         """Compute the mean norms, shape ``[N]``."""
         means = []
         for name in self.names:
-            one = probes.only(name)
-            norms = [
-                probes.world_size * dot(gradient, gradient, probes).cpu().sqrt()
-                for gradient, losses in piece_gradients(model, one, len(one.positions))
-                if losses[0, 1] > 0
-            ]
+            one, norms = probes.only(name), []
+            for gradient, losses in piece_gradients(model, one, len(one.positions)):
+                if losses[0, 1] > 0:
+                    norms.append(probes.world_size * dot(gradient, gradient, probes).cpu().sqrt())
+                del gradient  # else it lasts until the next one is there
             means.append(torch.stack(norms).mean() if norms else torch.tensor(torch.nan))
         return torch.stack(means).double()
 

@@ -26,7 +26,7 @@ def settings_of(directory, recipe=RECIPE, processes=1, **changes):
     settings["dataset"]["reverse"]["size"] = 12  # wraps within a few steps
     for key, value in changes.items():
         if isinstance(value, dict) and "_component_" not in value:
-            settings[key] = settings[key] | value
+            settings[key] = settings.get(key, {}) | value
         else:
             settings[key] = value
     return settings

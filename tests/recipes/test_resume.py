@@ -54,6 +54,16 @@ def whole(tmp_path_factory):
     return tune(settings | {"resume_from_checkpoint": False}, processes=1)
 
 
+def test_what_a_reward_takes_from_the_optimizer_is_the_same_after_a_resume(tmp_path):
+    gain = {"_component_": "mos_tune.rewards.HeldOutGainReward", "preconditioned": True}
+    options = {"reward": gain | {"batch_size": 8}, "objective": {"sort": 2, "reverse": 1}}
+    settings = settings_of(tmp_path / "killed", **options)
+    untouched = settings_of(tmp_path / "whole", checkpoint=None, **options)
+    uninterrupted = tune(untouched | {"resume_from_checkpoint": False}, processes=1)
+    kill_after(settings, 5, processes=1)
+    assert_identical(tune(settings, processes=1), uninterrupted)
+
+
 def test_killed_again_and_again_it_is_the_same_run(whole, tmp_path):
     assert max(update["epochs"]["reverse"] for update in whole.events("update")[:2]) > 1
     settings = settings_of(tmp_path)

@@ -109,6 +109,27 @@ def test_a_dataset_known_by_heart_gains_little_though_its_cosine_need_not(model)
     assert cosines[0] > 0.99
 
 
+def test_shuffled_answers_gain_less_than_right_ones(model):
+    def rows(count, seed, *, right):
+        generator = torch.Generator().manual_seed(seed)
+        asked, drawn = torch.randint(1, 32, (2, count), generator=generator).tolist()
+        pairs = zip(asked, asked if right else drawn, strict=True)
+        return [{"tokens": [one, answer], "labels": [-100, answer]} for one, answer in pairs]
+
+    for _ in range(3):  # the longer it has learned, the less there is in answers' frequencies
+        gains = measured(
+            model,
+            train={"right": rows(64, 0, right=True), "shuffled": rows(64, 1, right=False)},
+            held_out={"right": rows(64, 2, right=True)},
+        )
+        assert gains[1] < 0.1 * gains[0]
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for _ in range(5):
+            loss(model, rows(64, 3, right=True)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+
 @pytest.mark.parametrize("amsgrad", [False, True])
 def test_preconditioned_it_is_that_of_adams_step(model, amsgrad):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.8, 0.9), amsgrad=amsgrad)
