@@ -28,6 +28,7 @@ COMMANDS = {
     "table": ("mos_tune.evaluation.table:main", "print one table of evaluated runs"),
     "picture": ("mos_tune.metrics.picture:main", "draw a run's mixture.png again"),
     "perplexities": ("mos_tune.perplexities:main", "print what a run has learned, by dataset"),
+    "early-stop": ("mos_tune.early_stop:main", "print max_epochs by a run's best held-out losses"),
     "judge": ("mos_tune.evaluation.mt_bench.judge:main", "grade MT-bench answers"),
     "prepare": ("mos_tune.cli:prepare", "fetch and convert public models, data and benchmarks"),
 }

@@ -84,6 +84,19 @@ class CheckpointSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlyStopSection:
+    """``early_stop``: when a dataset is drawn no more, by its held-out losses.
+
+    Attributes:
+        patience (int): held-out losses without a new best. Default 3.
+        min_delta (float): nats by which a new best must be lower. Default 0.
+    """
+
+    patience: int = 3
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sections:
     """All of a config's sections that are mos-tune's own but the components.
 
@@ -93,6 +106,7 @@ class Sections:
         checkpoint (CheckpointSection | None): None where there are torchtune's exports only.
         objective (Mapping[str, float]): ``objective``, weights of held-out sets by name; those it
             does not name count nothing. Default: none, and all count the same.
+        early_stop (EarlyStopSection | None): Default None: no dataset is stopped.
         log_examples (bool): write the ids of every step's examples. Default False.
         timeout_seconds (int): how long ranks wait for each other. Default 600: NCCL's own; gloo's
             would be half an hour.
@@ -103,6 +117,7 @@ class Sections:
     validation: ValidationSection | None
     checkpoint: CheckpointSection | None
     objective: Mapping[str, float] = field(default_factory=dict)
+    early_stop: EarlyStopSection | None = None
     log_examples: bool = False
     timeout_seconds: int = 600
     overwrite: bool = False
@@ -136,6 +151,7 @@ def read_sections(cfg: Mapping[str, Any]) -> Sections:
         checkpoint=_checkpoint(cfg.get("checkpoint")),
         objective=_objective(cfg.get("objective"), validation, list(datasets)),
         log_examples=cfg.get("log_examples", False),
+        early_stop=_early_stop(cfg.get("early_stop"), cfg.get("validation")),
         timeout_seconds=timeout,
         overwrite=overwrite,
     )
@@ -152,6 +168,8 @@ def read_datasets(section: Any) -> dict[str, DatasetSection]:
             "dataset must map a name to a builder for each dataset, as in "
             "dataset: {mathematics: {_component_: ...}, medicine: {_component_: ...}}"
         )
+    if not section:
+        raise UserError("dataset names no dataset; give at least one name and its builder")
     return {name: _dataset(name, one) for name, one in section.items()}
 
 
@@ -278,6 +296,17 @@ def _objective(
         if not is_number(weight) or weight <= 0:
             raise UserError(f"objective.{name} must be a number above 0, got {weight!r}")
     return {name: float(weight) for name, weight in section.items()}
+
+
+def _early_stop(section: Any, validation: Any) -> EarlyStopSection | None:
+    if section is None:
+        return None
+    _check_keys("early_stop", section, EarlyStopSection)
+    if validation is None:
+        raise UserError(
+            f"early_stop is {section}, but validation is null; it needs held-out losses"
+        )
+    return EarlyStopSection(**section)
 
 
 def _checkpoint(section: Any) -> CheckpointSection | None:

@@ -25,7 +25,9 @@ PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.g
 HEADS = [*REPOSITORY.glob("configs/**/*.yaml"), *REPOSITORY.glob("recipes/[!_]*.py")]
 RUN = re.compile(r"tune run .*?--nproc_per_node (\d+) (\S+) +--config ([^\s`]+)([^\n`]*)")
 # At a line's start in a page's block or a file's head, or in backticks.
-TOOL = re.compile(r"(?:^(?:# +)?|`)mos-tune (?!run |stopped|authors)(\w+)([^\n`]*)", re.MULTILINE)
+TOOL = re.compile(
+    r"(?:^(?:# +)?|`)mos-tune (?!run |stopped|authors)([\w-]+)([^\n`]*)", re.MULTILINE
+)
 # Written by an earlier command, a user's own, or a word for any.
 OF_A_USER = re.compile(r"CONFIG|mine\b.*|/.*")
 

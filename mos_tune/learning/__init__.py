@@ -7,7 +7,15 @@
 """The loop between two optimizer steps, for any trainer: measure, smooth, learn, log."""
 
 from mos_tune.learning.controller import MixtureController
+from mos_tune.learning.early_stop import EarlyStop
 from mos_tune.learning.losses import DatasetLosses, held_out_losses
 from mos_tune.learning.plan import RunPlan, check_resumes
 
-__all__ = ["DatasetLosses", "MixtureController", "RunPlan", "check_resumes", "held_out_losses"]
+__all__ = [
+    "DatasetLosses",
+    "EarlyStop",
+    "MixtureController",
+    "RunPlan",
+    "check_resumes",
+    "held_out_losses",
+]

@@ -97,6 +97,7 @@ class MixtureController:
         self._counts = Counts(plan.sampler, plan.sequences)
         self._losses = losses
         self._record = record
+        self._stop = plan.early_stop
         self._validate_every = validate_every
         self._log_every = log_every
         self._optimizer = optimizer
@@ -194,6 +195,7 @@ class MixtureController:
             **self._mixture.state_dict(),
             "tally": self._counts.state_dict(),
             "since_log": self._since_log,
+            "early_stop": None if self._stop is None else self._stop.state_dict(),
         }
 
     def resume(self, state: Mapping[str, Any], *, model_is_untouched: bool) -> None:
@@ -222,6 +224,8 @@ class MixtureController:
         self._mixture.load_state_dict(state)
         self._counts.load_state_dict(state["tally"])
         self._since_log = state["since_log"]
+        if self._stop is not None and state.get("early_stop") is not None:
+            self._stop.load_state_dict(state["early_stop"])
         more = range(state["total_steps"] + 1, self._plan.total_steps + 1)
         self._mixture.prepare(self._model, steps=more)
         self._check_ranks_agree()
@@ -285,8 +289,32 @@ class MixtureController:
         losses = held_out_losses(self._model, self._probes(held_out, indices))
         self._check_finite("held-out", held_out, losses)
         self._record.validation(
-            self.step, list(held_out), losses, held_out_mean(losses, held_out, self._plan.objective)
+            self.step,
+            list(held_out),
+            losses,
+            held_out_mean(losses, held_out, self._plan.objective),
+            self._sampler.epochs,
         )
+        if self._stop is not None:
+            named = dict(zip(held_out, losses.tolist(), strict=True))
+            self._stop_early(self._stop.due(self.step, named))
+
+    def _stop_early(self, due: Mapping[str, int]) -> None:
+        to_come = self._plan.total_steps - self.step
+        stopped = {
+            name: best
+            for name, best in due.items()
+            if to_come > 0 and self._sampler.stop(name, steps_to_come=to_come)
+        }
+        if not stopped:
+            return
+        self._mixture.after_draws()
+        self._record.stopped(self.step, stopped, self._mixture.probabilities)
+        for name, best in stopped.items():
+            log_rank_zero(
+                f"dataset.{name} is drawn no more after step {self.step}: its held-out loss was "
+                f"best at step {best}"
+            )
 
     def _check_finite(self, kind: str, names: Iterable[str], losses: Tensor) -> None:
         for name, loss in zip(names, losses.tolist(), strict=True):

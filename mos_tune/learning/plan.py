@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from mos_tune.distributed import log_rank_zero
 from mos_tune.errors import UserError
+from mos_tune.learning.early_stop import EarlyStop
 from mos_tune.learning.policy import check_columns
 from mos_tune.mixture import MixtureSampler, Sequences
 from mos_tune.rewards import Reward
@@ -37,6 +38,8 @@ class RunPlan:
         sampler (MixtureSampler): draws the sequences; holds the prior.
         scorer (Scorer | None): the policy. Default None: the mixture stays at the prior.
         reward (Reward | None): what the policy learns from; there with a scorer. Default None.
+        early_stop (EarlyStop | None): says by the held-out losses which datasets are drawn no more.
+            Default None: all are.
         total_steps (int): optimizer steps of the whole run.
         model (Mapping[str, Any]): what else must not change of the model, by its key in the config.
             Default: nothing.
@@ -54,6 +57,7 @@ class RunPlan:
     sampler: MixtureSampler
     scorer: Scorer | None = None
     reward: Reward | None = None
+    early_stop: EarlyStop | None = None
     total_steps: int
     model: Mapping[str, Any] = field(default_factory=dict)
     fingerprints: Mapping[str, str | None] = field(default_factory=dict)

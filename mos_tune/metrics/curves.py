@@ -42,6 +42,7 @@ class RunCurves:
         raw_rewards (Curve): before smoothing, at every update.
         losses (Curve): held-out losses in nats per response token, with their mean as ``MEAN`` if
             there are several.
+        epochs (Curve): passes over each dataset until each of the held-out losses.
         average_probabilities (Mapping[str, float] | None): over the steps of a finished run.
     """
 
@@ -54,6 +55,7 @@ class RunCurves:
     rewards: Curve = field(default_factory=list)
     raw_rewards: Curve = field(default_factory=list)
     losses: Curve = field(default_factory=list)
+    epochs: Curve = field(default_factory=list)
     average_probabilities: Mapping[str, float] | None = None
 
     @property
@@ -88,6 +90,8 @@ class RunCurves:
         if event["event"] == "validation":
             mean = {MEAN: event["mean"]} if len(event["losses"]) > 1 else {}
             self._append(self.losses, {**event["losses"], **mean})
+            if "epochs" in event:
+                self._append(self.epochs, event["epochs"])
         if event["event"] == "end":
             self.average_probabilities = event["average_probabilities"]
 

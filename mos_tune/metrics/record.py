@@ -105,6 +105,10 @@ class MixtureRecord:
         """Write which datasets can be drawn no more, and the mixture of the others."""
         self._event("used_up", step, datasets=names, probabilities=self._named(probabilities))
 
+    def stopped(self, step: int, best: Mapping[str, int], probabilities: Tensor) -> None:
+        """Write which datasets are stopped early, the step of each one's best, and the mixture."""
+        self._event("early_stop", step, best=best, probabilities=self._named(probabilities))
+
     def scheduled(self, step: int, probabilities: Tensor) -> None:
         """Write the mixture of the step to come, where it changes from step to step."""
         self._event("scheduled", step, probabilities=self._named(probabilities))
@@ -145,17 +149,25 @@ class MixtureRecord:
         )
         self._log(step, "mixture/reward", self._named(rewards))
 
-    def validation(self, step: int, names: Sequence[str], losses: Tensor, mean: float) -> None:
-        """Write held-out losses in nats per response token, and their mean.
+    def validation(
+        self,
+        step: int,
+        names: Sequence[str],
+        losses: Tensor,
+        mean: float,
+        epochs: Mapping[str, float],
+    ) -> None:
+        """Write held-out losses in nats per response token, their mean, and the passes so far.
 
         Args:
             step (int): optimizer steps made.
             names (Sequence[str]): the held-out sets: of the datasets, and others.
             losses (Tensor): theirs, in that order.
             mean (float): by the weights of the objective.
+            epochs (Mapping[str, float]): passes over each dataset that is trained on.
         """
         named = dict(zip(names, losses.tolist(), strict=True))
-        self._event("validation", step, losses=named, mean=mean)
+        self._event("validation", step, losses=named, mean=mean, epochs=epochs)
         self._log(step, "val_loss", named | {"mean": mean})
 
     def end(self, step: int, average_probabilities: Tensor, counts: Mapping[str, Any]) -> None:

@@ -110,6 +110,7 @@ class MixtureSampler:
                     "at once"
                 )
         self._temperature = float(temperature)
+        self._stopped: set[str] = set()
 
     def draw_step(self, step: int, probabilities: Tensor) -> list[tuple[int, int]]:
         """Draw the sequences of one step and count them as drawn.
@@ -166,7 +167,29 @@ class MixtureSampler:
         return index
 
     def _is_available(self, dataset: int) -> bool:
-        return self._limits[dataset] - self.drawn[dataset] >= self._at_once
+        return self.names[dataset] not in self._stopped and self._left(dataset) > 0
+
+    def _left(self, dataset: int) -> float:
+        left = self._limits[dataset] - self.drawn[dataset]
+        return left if left == math.inf else left // self._at_once * self._at_once
+
+    def stop(self, name: str, *, steps_to_come: int) -> bool:
+        """Draw no more from a dataset, unless the others have too little for the rest of the run.
+
+        Args:
+            name (str): the dataset.
+            steps_to_come (int): optimizer steps that are still to be made.
+
+        Returns:
+            bool: whether it is stopped by this call; no if it was already unavailable.
+        """
+        dataset = self.names.index(name)
+        others = [i for i in self.available.nonzero().flatten().tolist() if i != dataset]
+        enough = sum(map(self._left, others)) >= steps_to_come * self.global_batch_size
+        if not self._is_available(dataset) or not others or not enough:
+            return False
+        self._stopped.add(name)
+        return True
 
     @property
     def prior(self) -> Tensor:
@@ -208,7 +231,12 @@ class MixtureSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the order of sequences depends on beside step and probabilities."""
-        return {"sizes": dict(self.sizes), "drawn": self.draws, "options": self._options()}
+        return {
+            "sizes": dict(self.sizes),
+            "drawn": self.draws,
+            "stopped": [name for name in self.names if name in self._stopped],
+            "options": self._options(),
+        }
 
     def _options(self) -> dict[str, Any]:
         given: dict[str, Any] = {}
@@ -240,3 +268,4 @@ class MixtureSampler:
                     f"written after {count}"
                 )
         self.drawn = drawn
+        self._stopped = set(state.get("stopped", ()))  # an earlier version's has none

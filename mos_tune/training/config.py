@@ -38,8 +38,8 @@ STOCK_KEYS = (
 """What torchtune's four finetuning recipes read."""
 
 _OWN_KEYS = (
-    "checkpoint log_examples overwrite reward sampler scorer selection sweep timeout_seconds "
-    "validation"
+    "checkpoint early_stop log_examples objective overwrite reward sampler scorer selection sweep "
+    "timeout_seconds validation"
 ).split()
 
 

@@ -10,7 +10,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from mos_tune.data.load import load_data
 from mos_tune.data.packing import mean_lengths, pack_sizes, training_sequences
 from mos_tune.distributed import get_world_size_and_rank, log_rank_zero
 from mos_tune.errors import UserError
-from mos_tune.learning import RunPlan
+from mos_tune.learning import EarlyStop, RunPlan
 from mos_tune.learning.policy import check_scorer
 from mos_tune.mixture import MixtureSampler
 from mos_tune.scorers import UpdateSchedule
@@ -92,6 +92,9 @@ def plan_run(
         reward = build("reward", cfg.reward, sampler.names)
         check_reward(cfg, reward)
     total_steps = asked_for if sampler.max_steps is None else min(asked_for, sampler.max_steps)
+    early_stop = None
+    if sections.early_stop is not None:
+        early_stop = EarlyStop(sampler.names, **asdict(sections.early_stop))
     of_an_epoch = min(of_an_epoch, total_steps)
     ends_early = ""
     if total_steps < asked_for:
@@ -123,6 +126,7 @@ def plan_run(
         sampler=sampler,
         scorer=scorer,
         reward=reward,
+        early_stop=early_stop,
         epochs=math.ceil(total_steps / of_an_epoch),
         steps_per_epoch=of_an_epoch,
         total_steps=total_steps,

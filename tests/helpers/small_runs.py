@@ -41,7 +41,9 @@ class SmallRun:
     examples of a dataset, which are drawn once.
     """
 
-    def __init__(self, folder: Path, *, steps, scorer=None, sampler=(), few=(), **controller):
+    def __init__(
+        self, folder: Path, *, steps, scorer=None, sampler=(), few=(), early_stop=None, **controller
+    ):
         train, held_out = tiny.datasets()
         few = dict(few)
         train |= {
@@ -65,6 +67,7 @@ class SmallRun:
             sampler=self.sampler,
             scorer=scorer and scorer(self.sampler.prior),
             reward=scorer and AnswerLength(NAMES, batch_size=8, smoothing=1.0),
+            early_stop=early_stop,
             total_steps=steps,
         )
         self.controller = MixtureController(

@@ -22,7 +22,7 @@ def lines(path):
 
 def whole_run(record):
     record.start({"a": 2, "b": 10}, {"a": 2, "b": 3}, HALVES)
-    record.validation(0, ["a", "b"], torch.tensor([1.0, 2.0]), 1.5)
+    record.validation(0, ["a", "b"], torch.tensor([1.0, 2.0]), 1.5, {"a": 0.0, "b": 0.0})
     record.examples(1, [("a", 1), ("b", 7)])
     record.training(1, torch.tensor([0.25, float("nan")]), HALVES, COUNTS["epochs"])
     record.learned(1, HALVES, HALVES * 2, HALVES * 3, COUNTS, 0.1)
@@ -102,12 +102,12 @@ def test_a_resumed_run_goes_on_from_its_step(tmp_path):
     first.start({"a": 2, "b": 10}, {"a": 2, "b": 3}, HALVES)
     for step in (1, 2, 3):
         first.examples(step, [("a", step)])
-        first.validation(step, ["a", "b"], HALVES, 0.5)
+        first.validation(step, ["a", "b"], HALVES, 0.5, {})
     with open(tmp_path / "mixture.jsonl", "a") as file:
         file.write('{"event": "upda')
     second = record(tmp_path, log_examples=True)
     second.truncate_after(2)
-    second.validation(3, ["a", "b"], HALVES, 0.5)
+    second.validation(3, ["a", "b"], HALVES, 0.5, {})
     second.examples(3, [("a", 3)])
     assert [line["step"] for line in lines(tmp_path / "mixture.jsonl")] == [0, 1, 2, 3]
     assert [line["step"] for line in lines(tmp_path / "examples.jsonl")] == [1, 2, 3]

@@ -206,7 +206,7 @@ BAD = {
     "unknown sampler key": (
         {"sampler.temprature": 1},
         "sampler.temprature is no option of mos_tune.mixture.MixtureSampler, "
-        "which takes temperature, draw$",
+        "which takes temperature, weights, unit, draw$",
     ),
     "unknown scorer key": (
         {"scorer.hidden": 1},
@@ -222,6 +222,19 @@ BAD = {
     ),
     "cold": ({"sampler.temperature": 0}, "sampler.temperature must be .*above 0.* got 0"),
     "draws": ({"sampler.draw": "token"}, "sampler.draw must be 'example' or 'batch', got 'token'"),
+    "a share of words": (
+        {"sampler.unit": "words"},
+        "sampler.unit must be one of seq.* got 'words'",
+    ),
+    "no patience": ({"early_stop": {"patience": 0}}, "early_stop.patience must be .* got 0"),
+    "early stop of nothing": (
+        {"early_stop": {"patience": 2}, "validation": None},
+        "early_stop is {'patience': 2}, but validation is null; it needs held-out losses",
+    ),
+    "early stop by a mean": (
+        {"early_stop": {"mean": True}},
+        "early_stop.mean is no option; there are patience, min_delta",
+    ),
     "never updated": ({"scorer.update_every": 0}, "scorer.update_every must be .* got 0"),
     "unknown specialist": (
         {"reward.specialist": "law"},

@@ -9,6 +9,8 @@
 import pytest
 from helpers.runs import SIZES, config, tune
 
+from mos_tune.early_stop import peaks
+
 
 def test_learned_from_unimax_by_a_schedule_then_reused_as_a_fixed_mixture(tmp_path):
     learned = tune(
@@ -63,3 +65,15 @@ def test_shares_of_response_tokens(tmp_path):
         assert start["probabilities"][name] == pytest.approx(0.25)
         assert tokens[name] / sum(tokens.values()) == pytest.approx(0.25, abs=0.05)
     assert max(end["draws"].values()) > 1.5 * min(end["draws"].values())
+
+
+def test_early_stop_on_two_ranks_and_its_limits_for_the_next_run(tmp_path):
+    settings = config(tmp_path)
+    settings["early_stop"] = {"patience": 1, "min_delta": 10.0}
+    run = tune(settings, "validation.every_n_steps=5")
+    (event,) = run.events("early_stop")
+    # No loss falls by 10 nats, so that all but the last one are stopped at the first chance.
+    assert event["step"] == 5 and list(event["best"]) == [*SIZES][:3]
+    assert {name for examples in run.examples()[5:] for name, _ in examples} == {"reverse"}
+    assert "dataset.count is drawn no more after step 5: its held-out loss was best" in run.output
+    assert set(peaks(run.directory)) == set(SIZES)
