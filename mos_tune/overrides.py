@@ -43,17 +43,26 @@ def read_config(arguments: Sequence[str]) -> DictConfig:
             f"number as a value; quote it ({said})"
         ) from error
     config = vars(given)
-    kept = []
-    for override in overrides:
-        path = _left_out(override)
-        if path is None:
-            kept.append(override)
-            continue
+    left_out = {
+        position: path
+        for position, override in enumerate(overrides)
+        if (path := _left_out(override)) is not None
+    }
+    held_out = (config.get("validation") or {}).get("dataset") or {}
+    # Held-out sets first: a dataset takes its own with it.
+    for path in sorted(left_out.values(), key=lambda one: not one.startswith("validation.")):
         _remove(config, path)
         section, _, name = path.rpartition(".")
-        held_out = (config.get("validation") or {}).get("dataset") or {}
         if section == "dataset":
             held_out.pop(name, None)
+    kept = [
+        override
+        for position, override in enumerate(overrides)
+        if position not in left_out
+        and not any(
+            later > position and override.startswith(f"{path}.") for later, path in left_out.items()
+        )
+    ]
     return _merge_yaml_and_cli_args(given, kept)
 
 

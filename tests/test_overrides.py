@@ -33,6 +33,17 @@ def test_its_held_out_set_goes_with_it(word):
     assert "medicine" in cfg.dataset and "medicine" not in cfg.validation.dataset
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_both_may_be_named_in_any_order(first):
+    words = ["dataset.medicine=null", "validation.dataset.medicine=null"]
+    cfg = read(*(words if first else reversed(words)), file=SMOLLM2)
+    assert list(cfg.dataset) == list(cfg.validation.dataset) == ["mathematics", "general", "nlp"]
+
+
+def test_what_was_said_of_it_before_is_gone_too():
+    assert "count" not in read("dataset.count.size=3", "~dataset.count").dataset
+
+
 def test_what_follows_may_bring_it_back():
     cfg = read("~dataset.count", "dataset.count._component_=mine.builder")
     assert cfg.dataset.count == {"_component_": "mine.builder"}

@@ -117,7 +117,7 @@ def _is_about_types(error: BaseException | None) -> bool:
 
 def _difference(tables: list[TextRows]) -> str | None:
     """Tell the first row whose columns, or the types of their values, are others than before."""
-    first: dict[str, tuple[type, str]] = {}
+    first: dict[str, tuple[type, TextRows, int]] = {}
     columns = set(tables[0][0]) if tables else set()
     for rows in tables:
         if set(rows[0]) != columns:
@@ -130,10 +130,12 @@ def _difference(tables: list[TextRows]) -> str | None:
             for column, value in rows[index].items():
                 if value is None:
                     continue
-                kind, where = first.setdefault(column, (type(value), rows.place(index)))
+                kind, others, other = first.setdefault(column, (type(value), rows, index))
                 if type(value) is not kind:
+                    # A place takes reading the file up to there, so it is told of these two alone.
                     return (
                         f"{rows.place(index)}: {column} is {value!r:.60}, but {kind.__name__} in "
-                        f"{where}; mos_tune.datasets.instruction_dataset reads each row alone"
+                        f"{others.place(other)}; mos_tune.datasets.instruction_dataset reads each "
+                        "row alone"
                     )
     return None

@@ -139,6 +139,12 @@ def test_the_kind_may_be_named(read):
         ),
         ("x.json", b'{"\xff": 1, "data": []}', {"field": "data"}, "FILE is not UTF-8: byte 0xff"),
         ("x.parquet", b"PAR1 no", {}, "FILE cannot be read as Parquet: "),
+        (
+            "x.jsonl",
+            b'{"a": ' + b"9" * 5000 + b"}",
+            {},
+            "line 1 of FILE \\(row 1\\) Exceeds the limit",
+        ),
         ("x.json", b"", {}, "FILE is empty"),
         ("x.txt", b"a", {}, "FILE ends in none of .json, .jsonl, .*; name its kind as source"),
         ("x.json", b"[]", {"revision": "main"}, "revision: no option of files on this machine"),
