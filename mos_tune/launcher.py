@@ -85,6 +85,9 @@ def main(arguments: Sequence[str]) -> None:
         path = [str(CLONE), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(path)
     line, code = _run(options)
+    # Python's exit puts back the default action, by which a late signal would end it otherwise.
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
     if line:
         print(line, file=sys.stderr)
     sys.exit(code)

@@ -19,7 +19,7 @@ def state_after_an_update():
     sampler = MixtureSampler({"a": 9, "b": 5}, global_batch_size=4, seed=0)
     scorer = MLPScorer(sampler.prior, inner_steps=2)
     sampler.draw_step(1, sampler.prior)
-    scorer.update(torch.tensor([1.0, 2.0]))
+    scorer.learn(torch.tensor([1.0, 2.0]))
     return {"step": 1, "sampler": sampler.state_dict(), "scorer": scorer.state_dict()}
 
 

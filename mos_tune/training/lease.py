@@ -111,13 +111,18 @@ class Lease:
             self._path.unlink(missing_ok=True)
 
     def _create(self) -> bool:
+        # Whole at once: a lease without its content yet would look like a dead writer's.
+        whole = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
         try:
-            with open(self._path, "x", encoding="utf-8") as file:
+            with open(whole, "x", encoding="utf-8") as file:
                 file.write(self._content)
                 file.flush()
                 os.fsync(file.fileno())
+            os.link(whole, self._path)
         except FileExistsError:
             return False
+        finally:
+            whole.unlink(missing_ok=True)
         return True
 
     def _is_stale(self, content: str) -> bool:

@@ -35,7 +35,7 @@ class Preemption:
     keyboard, a second Ctrl-C ends the process at once.
 
     Attributes:
-        asked (signal.Signals | None): the last signal that this rank has got.
+        asked (signal.Signals | None): the first signal that this rank has got.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,8 @@ class Preemption:
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         is_second = self.asked is not None
-        self.asked = signal.Signals(signum)
+        # torchrun sends SIGTERM after whatever it was.
+        self.asked = self.asked or signal.Signals(signum)
         if self._group is None:
             if os.environ.get("RANK", "0") == "0":
                 # print could meet itself here, in the middle of another print.
