@@ -99,10 +99,14 @@ class OutputFolder:
         if not begun or (self._is_own_restart() and not steps):
             return
         if not self._resumes:
+            resumes = ""  # without step checkpoints, torchtune's own resume needs more than True
+            if steps:
+                section = "" if self._has_section else "a checkpoint section and "
+                resumes = f"{section}True {'resumes' if self._has_section else 'resume'} it, "
             raise UserError(
                 f"resume_from_checkpoint is False, but {self._folder} has a run "
-                f"({', '.join(begun)}): True resumes it, overwrite=True removes it, another "
-                "output_dir keeps it"
+                f"({', '.join(begun)}): {resumes}overwrite=True removes it, another output_dir "
+                "keeps it"
             )
         if self._has_section and not steps and self._has_ended():
             raise UserError(

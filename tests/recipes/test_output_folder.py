@@ -77,7 +77,8 @@ def test_a_begun_run_is_refused(settings, folder, section):
     message = (
         rf"resume_from_checkpoint is False, but {folder} has a run \(mixture.jsonl, "
         r"examples.jsonl, mixture.png, epoch_0, epoch_1, checkpoints up to step_10\): "
-        "True resumes it, overwrite=True removes it"
+        + ("True resumes it, " if section else "a checkpoint section and True resume it, ")
+        + "overwrite=True removes it"
     )
     with pytest.raises(UserError, match=message):
         check(settings | section)
