@@ -142,6 +142,10 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         except SignalException as error:
             return of_signal(error.sigval, endings.read(Path(folder)))
         except (RendezvousError, DistError, ValueError) as error:
+            left = endings.read(Path(folder))
+            said = next((f": rank {one.rank}: {one.reason}" for one in left if one.reason), "")
+            if left:  # the workers had begun, and the launcher that holds the store ended first
+                return f"mos-tune: another machine's launcher has ended{said}", 1
             return f"mos-tune: torchrun cannot start: {' '.join(str(error).split())}", 1
     return "", 0
 

@@ -48,8 +48,11 @@ class Started:
                 env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
                 stdout=output,
                 stderr=output,
-                # pytest in the background would hand its own ignoring on.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                # pytest in the background, or under nohup, would hand its own ignoring on.
+                preexec_fn=lambda: [
+                    signal.signal(signal.SIGINT, signal.default_int_handler),
+                    signal.signal(signal.SIGHUP, signal.SIG_DFL),
+                ],
             )
         self._processes = processes
 
