@@ -25,7 +25,9 @@ MOS_TUNE, TUNE, TORCHRUN = "mos_tune.cli", "torchtune._cli.tune", "torch.distrib
 class Started:
     """A run that waits in its first step, or in none."""
 
-    def __init__(self, directory, program, *, waits_in=0, processes=2, **environment):
+    def __init__(
+        self, directory, program, *, waits_in=0, processes=2, hangup=signal.SIG_DFL, **environment
+    ):
         self.file = directory / "waiting"
         self.output = directory / "output.txt"
         settings = settings_of(directory, processes=processes, epochs=1, max_steps_per_epoch=70)
@@ -51,7 +53,7 @@ class Started:
                 # pytest in the background, or under nohup, would hand its own ignoring on.
                 preexec_fn=lambda: [
                     signal.signal(signal.SIGINT, signal.default_int_handler),
-                    signal.signal(signal.SIGHUP, signal.SIG_DFL),
+                    signal.signal(signal.SIGHUP, hangup),
                 ],
             )
         self._processes = processes
@@ -111,11 +113,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path):
 
 
 def test_after_nohup_a_closed_terminal_is_nothing(tmp_path):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        run = Started(tmp_path, MOS_TUNE, waits_in=2, processes=1)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    run = Started(tmp_path, MOS_TUNE, waits_in=2, processes=1, hangup=signal.SIG_IGN)
     workers = run.workers()
     run.process.send_signal(signal.SIGHUP)
     time.sleep(1)

@@ -56,6 +56,8 @@ def test_a_rank_that_another_machine_lost_is_named(on_two_machines):
     assert set(ends) == {1, 137}, runs[0].output[-6000:] + runs[1].output[-6000:]
     assert re.search(r"rank 1 \(pid \d+\) was killed by SIGKILL", ends[137])
     # Where the other launcher holds the store, it may be gone before this one has heard of rank 0.
-    told = r"rank 0 ended with exit code 1: rank 1 no longer answers|another machine's launcher has "
+    told = (
+        r"rank 0 ended with exit code 1: rank 1 no longer answers|another machine's launcher has "
+    )
     assert re.match(rf"mos-tune: ({told})", ends[1])
     assert not any("Traceback" in run.output for run in runs)
